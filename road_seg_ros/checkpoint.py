@@ -1,0 +1,279 @@
+"""
+The model file: where training and node meet.
+
+One .safetensors file. Its tensors are the network's weights as float16; the metadata header holds,
+as JSON, everything needed to run them and to know where they come from. Nothing is unpickled.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import tempfile
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as serialize
+
+from road_seg_ros import __version__
+from road_seg_ros.fcn8 import FCN8
+from road_seg_ros.geometry import network_size
+from road_seg_ros.resources import PACKAGE, find_resource
+
+FORMAT = 'road_seg_ros checkpoint'
+FORMAT_VERSION = 1
+DEFAULT_MODEL = 'weights/road_seg_compact.safetensors'
+PACKAGE_SCHEME = f'package://{PACKAGE}/'
+
+
+class CheckpointError(ValueError):
+    """A model file that is missing, damaged or made by another version; says what to do."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Normalization:
+    """
+    How a uint8 image becomes the network's input: (image * scale - mean) / std, per channel.
+
+    channel_order is `RGB` or `BGR` and is the order of mean and std too.
+    """
+
+    channel_order: str = 'RGB'
+    scale: float = 1 / 255
+    mean: tuple[float, float, float] = (0.48235, 0.45882, 0.40784)
+    std: tuple[float, float, float] = (1 / 255, 1 / 255, 1 / 255)
+
+    def __post_init__(self) -> None:
+        if self.channel_order not in ('RGB', 'BGR'):
+            raise ValueError(f'channel_order must be RGB or BGR, got {self.channel_order!r}')
+        numbers = (self.scale, *self.mean, *self.std)
+        if len(self.mean) != 3 or len(self.std) != 3 or not all(map(math.isfinite, numbers)):
+            raise ValueError('scale, mean and std must be finite, with three channels each')
+        if min(self.std) <= 0 or self.scale <= 0:
+            raise ValueError('scale and std must be above 0')
+
+
+@dataclasses.dataclass(frozen=True)
+class InputSize:
+    """
+    How large the network wants its images, in pixels.
+
+    With keep_aspect_ratio an image is resized to about height x width pixels in its own shape;
+    without, to exactly height x width.
+    """
+
+    height: int = 160
+    width: int = 576
+    keep_aspect_ratio: bool = True
+
+    def __post_init__(self) -> None:
+        if min(self.height, self.width) < 1:
+            raise ValueError(f'input size must be above 0, got {self.height}x{self.width}')
+
+    def fit(self, height: int, width: int) -> tuple[int, int]:
+        """Return the (height, width) to which a height x width image is resized."""
+        if not self.keep_aspect_ratio:
+            return self.height, self.width
+        return network_size(height, width, self.height * self.width)
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelInfo:
+    """Everything about a model but its weights."""
+
+    architecture: Mapping[str, Any]  # FCN8's arguments
+    input: InputSize = InputSize()
+    normalization: Normalization = Normalization()
+    threshold: float = 0.5  # of the road probability; chosen on validation data
+    training: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    metrics: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    data: str = ''
+    data_license: str = ''
+    created: str = ''  # ISO 8601, UTC
+    code_version: str = ''
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.threshold <= 1.0:
+            raise ValueError(f'threshold must be in [0, 1], got {self.threshold}')
+
+    def describe(self) -> str:
+        """Return one line for a log: network, size, threshold, quality, date."""
+        arch = self.architecture
+        max_f = self.metrics.get('max_f')
+        parts = [
+            f'FCN-8 width {arch.get("width")} head {arch.get("head")}',
+            f'input {self.input.height}x{self.input.width}',
+            f'threshold {self.threshold:.3f}',
+            f'validation MaxF {max_f:.1f}' if isinstance(max_f, (int, float)) else '',
+            f'created {self.created[:10]}' if self.created else '',
+        ]
+        return ', '.join(part for part in parts if part)
+
+
+def find(model_path: str | os.PathLike[str] = '') -> Path:
+    """
+    Turn a model path into the path of an existing file.
+
+    model_path: absolute; starting with `~`; relative to the current directory;
+    `package://road_seg_ros/<path>`; or empty for the default model that ships with the package.
+    CheckpointError if there is no such file.
+    """
+    text = os.fspath(model_path)
+    if not text or text.startswith('package://'):
+        return _find_in_package(text or PACKAGE_SCHEME + DEFAULT_MODEL)
+    try:
+        path = Path(text).expanduser()
+    except RuntimeError as error:
+        raise CheckpointError(f'model file {text!r}: {error}') from error
+    if path.is_dir():
+        raise CheckpointError(
+            f'model file {text!r} is a folder; give the .safetensors file inside it'
+        )
+    if not path.is_file():
+        raise CheckpointError(
+            f'model file {text!r} does not exist (looked at {path.absolute()}); leave model_path '
+            'empty for the model that ships with the package'
+        )
+    return path
+
+
+def save(path: str | os.PathLike[str], network: FCN8, info: ModelInfo) -> None:
+    """
+    Write network and info to one .safetensors file, replacing it in one step.
+
+    The architecture is taken from the network; creation date and code version are filled in when
+    info leaves them empty. ValueError if a weight is not finite or does not fit float16.
+    """
+    tensors = {}
+    for name, tensor in network.state_dict().items():
+        tensors[name] = tensor.detach().to('cpu', torch.float16).contiguous()
+        if not torch.isfinite(tensors[name]).all():
+            raise ValueError(f'{name} holds values that are not finite as float16; not saved')
+    info = dataclasses.replace(
+        info,
+        architecture=network.architecture,
+        created=info.created or datetime.now(timezone.utc).isoformat(timespec='seconds'),
+        code_version=info.code_version or __version__,
+    )
+    metadata = {
+        'format': FORMAT,
+        'format_version': str(FORMAT_VERSION),
+        'model': json.dumps(dataclasses.asdict(info)),
+    }
+    path = Path(path)
+    # A reader never meets half a file: write beside it, then rename.
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=path.name) as folder:
+        unfinished = Path(folder) / path.name
+        unfinished.write_bytes(serialize(tensors, metadata))
+        unfinished.replace(path)
+
+
+def load_info(model_path: str | os.PathLike[str] = '') -> ModelInfo:
+    """Read everything about a model but its weights. CheckpointError as for `load`."""
+    path = find(model_path)
+    with _open(path) as file:
+        return _read_info(path, file.metadata() or {})
+
+
+def load(model_path: str | os.PathLike[str] = '') -> tuple[FCN8, ModelInfo]:
+    """
+    Read a model file.
+
+    model_path: as for `find`.
+    Returns the network (float32, on the CPU, in evaluation mode) and its info.
+    CheckpointError says what is wrong with the file and what to do about it.
+    """
+    path = find(model_path)
+    with _open(path) as file:
+        info = _read_info(path, file.metadata() or {})
+        tensors = {name: file.get_tensor(name) for name in file.keys()}
+    try:
+        network = FCN8(**info.architecture)
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(
+            f'{path} describes a network this version cannot build: {error}; '
+            'train or export it again with this version'
+        ) from error
+    _check_tensors(path, tensors, network.state_dict())
+    network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+    return network.eval(), info
+
+
+def _find_in_package(uri: str) -> Path:
+    if not uri.startswith(PACKAGE_SCHEME):
+        raise CheckpointError(f'model path {uri!r} names another package; use {PACKAGE_SCHEME}...')
+    path = find_resource(uri[len(PACKAGE_SCHEME) :])
+    if path is None or not path.is_file():
+        raise CheckpointError(
+            f'{uri} is not part of this installation of {PACKAGE}; install the package again, or '
+            'give the path of a model file'
+        )
+    return path
+
+
+def _open(path: Path) -> safe_open:
+    try:
+        return safe_open(path, framework='pt')
+    except PermissionError as error:
+        raise CheckpointError(f'{path} may not be read: {error}; check its permissions') from error
+    except OSError as error:
+        raise CheckpointError(f'{path} cannot be read: {error}') from error
+    except SafetensorError as error:
+        raise CheckpointError(
+            f'{path} is not a complete .safetensors file ({error}); it was cut short, damaged or '
+            'is another kind of file: copy it again'
+        ) from error
+
+
+def _read_info(path: Path, metadata: Mapping[str, str]) -> ModelInfo:
+    if metadata.get('format') != FORMAT:
+        raise CheckpointError(
+            f'{path} is a .safetensors file but not a {FORMAT}; write one with '
+            '`python -m training.train`'
+        )
+    version = metadata.get('format_version', '')
+    if version != str(FORMAT_VERSION):
+        raise CheckpointError(
+            f'{path} has format version {version!r}, this program reads {FORMAT_VERSION}; '
+            'update road_seg_ros or train the model again'
+        )
+    try:
+        fields = json.loads(metadata['model'])
+        size = InputSize(**fields.pop('input'))
+        values = fields.pop('normalization')
+        normalization = Normalization(
+            **{key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
+        )
+        return ModelInfo(input=size, normalization=normalization, **fields)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(
+            f'the description inside {path} is damaged: {error}; copy the file again or train '
+            'the model again'
+        ) from error
+
+
+def _check_tensors(
+    path: Path, tensors: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]
+) -> None:
+    again = 'copy the file again or train the model again'
+    if missing := sorted(expected.keys() - tensors.keys()):
+        raise CheckpointError(f'{path} lacks {len(missing)} weights, first {missing[0]}; {again}')
+    if extra := sorted(tensors.keys() - expected.keys()):
+        raise CheckpointError(
+            f'{path} holds {len(extra)} weights that its network has no place for, '
+            f'first {extra[0]}; {again}'
+        )
+    for name, tensor in tensors.items():
+        if tensor.shape != expected[name].shape:
+            raise CheckpointError(
+                f'{path}: {name} has shape {tuple(tensor.shape)}, its network needs '
+                f'{tuple(expected[name].shape)}; {again}'
+            )
+        if not tensor.is_floating_point() or not torch.isfinite(tensor).all():
+            raise CheckpointError(f'{path}: {name} holds values that are not finite; {again}')

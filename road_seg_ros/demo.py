@@ -1,0 +1,373 @@
+"""
+Drive the node with a recording, over DDS, and keep what comes back.
+
+    python -m road_seg_ros.demo [SOURCE]
+
+Starts road_seg_node, publishes the frames on /camera/image_raw and writes to out/demo:
+overlay.mp4, contact_sheet.png, masks/*.png and report.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+
+from road_seg_ros.frames import Frame, Frames, SourceError, open_frames, synthetic_frames
+from road_seg_ros.image_msgs import ImageError, image_to_bgr, to_image
+from road_seg_ros.transport import profile_environment
+
+CAMERA_TOPIC = '/camera/image_raw'
+NODE = '/road_seg'
+RELIABLE = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
+SYNTHETIC_FRAMES = 100
+READ_AHEAD_FRAMES = 100  # 140 MB of KITTI frames
+START_TIMEOUT_S = 120.0  # loading CUDA for the first time can take a minute
+ANSWER_TIMEOUT_S = 5.0  # for the last masks
+SHEET_COLUMNS, SHEET_ROWS = 3, 5
+THUMBNAIL_WIDTH = 414
+
+
+class DemoError(RuntimeError):
+    """The demo cannot go on; says why."""
+
+
+@dataclass
+class Report:
+    """What was sent and what came back."""
+
+    source: str
+    device: str = ''
+    model: str = ''
+    frames: int = 0
+    masks: int = 0
+    dropped_by_node: int = 0
+    rejected_by_node: int = 0
+    latency_ms: list[float] = field(default_factory=list)  # frame published -> mask received
+
+    def rows(self) -> dict[str, str]:
+        """Return the table for the terminal."""
+        latency = self.latency_ms or [float('nan')]
+        return {
+            'source': self.source,
+            'model': self.model,
+            'device': self.device,
+            'frames in': str(self.frames),
+            'masks out': str(self.masks),
+            'dropped': f'{self.frames - self.masks} ({self.dropped_by_node} overtaken in the node, '
+            f'{self.rejected_by_node} malformed)',
+            'latency median': f'{np.percentile(latency, 50):.1f} ms',
+            'latency p95': f'{np.percentile(latency, 95):.1f} ms',
+        }
+
+
+class Recorder:
+    """Writes overlays and masks from a thread of its own, so that receiving them never waits."""
+
+    def __init__(self, out: Path, rate: float) -> None:
+        self._out = out
+        self._rate = rate
+        self._video: cv2.VideoWriter | None = None
+        self._size = (0, 0)
+        self._thumbnails: list[np.ndarray] = []
+        self._every, self._count = 1, 0
+        self._items: queue.Queue[tuple[str, str, np.ndarray] | None] = queue.Queue()
+        (out / 'masks').mkdir(parents=True, exist_ok=True)
+        for old in (out / 'masks').glob('*.png'):
+            old.unlink()
+        self._thread = threading.Thread(target=self._run, name='recorder')
+        self._thread.start()
+
+    def add(self, kind: str, name: str, pixels: np.ndarray) -> None:
+        """Keep a `mask` (uint8 (H, W)) or an `overlay` (uint8 (H, W, 3) BGR) of that name."""
+        self._items.put((kind, name, pixels))
+
+    def close(self) -> None:
+        """Finish the files."""
+        self._items.put(None)
+        self._thread.join()
+        if self._video is not None:
+            self._video.release()
+        if self._thumbnails:
+            cv2.imwrite(str(self._out / 'contact_sheet.png'), contact_sheet(self._thumbnails))
+
+    def _run(self) -> None:
+        while (item := self._items.get()) is not None:
+            kind, name, pixels = item
+            if kind == 'mask':
+                cv2.imwrite(str(self._out / 'masks' / f'{name}.png'), pixels)
+            else:
+                self._add_overlay(pixels)
+
+    def _add_overlay(self, overlay: np.ndarray) -> None:
+        height, width = overlay.shape[:2]
+        if self._video is None:
+            self._size = (width - width % 2, height - height % 2)  # 4:2:0 video: even sides
+            fourcc = cv2.VideoWriter_fourcc(*'mp4v')
+            path = str(self._out / 'overlay.mp4')
+            self._video = cv2.VideoWriter(path, fourcc, self._rate, self._size)
+        # A frame of another size would be left out silently.
+        self._video.write(cv2.resize(overlay, self._size, interpolation=cv2.INTER_AREA))
+        if self._count % self._every == 0:
+            size = (THUMBNAIL_WIDTH, round(height * THUMBNAIL_WIDTH / width))
+            self._thumbnails.append(cv2.resize(overlay, size, interpolation=cv2.INTER_AREA))
+        self._count += 1
+        if len(self._thumbnails) > 4 * SHEET_COLUMNS * SHEET_ROWS:  # thin out a long recording
+            self._thumbnails = self._thumbnails[::2]
+            self._every *= 2
+
+
+class DemoNode(Node):
+    """The camera and the viewer."""
+
+    def __init__(self, recorder: Recorder, report: Report) -> None:
+        super().__init__('road_seg_demo')
+        self._recorder = recorder
+        self._report = report
+        self._sent: dict[int, tuple[str, float]] = {}  # stamp in ns -> name, time published
+        self._overlays = 0
+        self.node_status = ''
+        self._camera = self.create_publisher(Image, CAMERA_TOPIC, RELIABLE)
+        self.create_subscription(Image, f'{NODE}/mask', self._on_mask, RELIABLE)
+        self.create_subscription(Image, f'{NODE}/overlay', self._on_overlay, RELIABLE)
+        self.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, RELIABLE)
+
+    def publish(self, frame: Frame) -> None:
+        """Publish a frame as a camera would, stamped now."""
+        now = self.get_clock().now()
+        self._sent[now.nanoseconds] = (frame.name, time.monotonic())
+        header = Header(stamp=now.to_msg(), frame_id='camera')
+        self._camera.publish(to_image(frame.image, 'bgr8', header))
+        self._report.frames += 1
+
+    def connected(self) -> bool:
+        """Whether the node is active and every topic has found its other end."""
+        return (
+            self.node_status.startswith('waiting')
+            and self._camera.get_subscription_count() > 0
+            and self.count_publishers(f'{NODE}/mask') > 0
+            and self.count_publishers(f'{NODE}/overlay') > 0
+        )
+
+    def other_cameras(self) -> list[str]:
+        """Return the names of other nodes that publish the camera topic."""
+        infos = self.get_publishers_info_by_topic(CAMERA_TOPIC)
+        return [info.node_name for info in infos if info.node_name != self.get_name()]
+
+    def answered(self) -> bool:
+        """Whether everything that the node took has come back."""
+        lost = self._report.dropped_by_node + self._report.rejected_by_node
+        expected = self._report.frames - lost
+        return min(self._report.masks, self._overlays) >= expected
+
+    def _on_mask(self, message: Image) -> None:
+        received = time.monotonic()
+        name, published = self._sent_as(message)
+        self._report.masks += 1
+        self._report.latency_ms.append(1e3 * (received - published))
+        mask = image_to_bgr(message)[..., 0]
+        self._recorder.add('mask', name, mask)
+
+    def _on_overlay(self, message: Image) -> None:
+        self._overlays += 1
+        self._recorder.add('overlay', self._sent_as(message)[0], image_to_bgr(message).copy())
+
+    def _sent_as(self, message: Image) -> tuple[str, float]:
+        stamp = message.header.stamp
+        return self._sent[stamp.sec * 1_000_000_000 + stamp.nanosec]
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        for status in message.status:
+            if not status.name.startswith(f'{NODE}:'):
+                continue
+            values = {item.key: item.value for item in status.values}
+            self.node_status = status.message
+            self._report.dropped_by_node = int(values['dropped'])
+            self._report.rejected_by_node = int(values['rejected'])
+            if 'device' in values:
+                parts = (values['device'], values['engine'], values['precision'])
+                self._report.device = ', '.join(parts)
+                self._report.model = values['model']
+
+
+def run(frames: Frames, out: Path, rate: float, node_arguments: list[str]) -> Report:
+    """
+    Send the frames through the node at `rate` Hz and write what comes back to `out`.
+
+    node_arguments: more arguments for road_seg_node. SourceError or DemoError says what is wrong.
+    """
+    os.environ.update(profile_environment(os.environ))
+    os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')  # keep to this machine
+    report = Report(frames.description)
+    ready = _read_ahead(frames.frames)
+    with _running_node(node_arguments) as process:
+        recorder = Recorder(out, rate)
+        rclpy.init(args=[])
+        demo = DemoNode(recorder, report)
+        try:
+            _wait_for_node(demo, process)
+            _play(demo, ready, rate)
+            deadline = time.monotonic() + ANSWER_TIMEOUT_S
+            while not demo.answered() and time.monotonic() < deadline:
+                rclpy.spin_once(demo, timeout_sec=0.1)
+        finally:
+            demo.destroy_node()
+            rclpy.try_shutdown()
+            recorder.close()
+    report_json = {**report.rows(), 'latency_ms': report.latency_ms}
+    (out / 'report.json').write_text(json.dumps(report_json, indent=1), encoding='utf-8')
+    return report
+
+
+def contact_sheet(pictures: list[np.ndarray]) -> np.ndarray:
+    """Return pictures (uint8 BGR, any sizes) evenly picked and laid out in a grid."""
+    count = min(len(pictures), SHEET_COLUMNS * SHEET_ROWS)
+    picked = [pictures[round(i)] for i in np.linspace(0, len(pictures) - 1, count)]
+    height, width = picked[0].shape[:2]
+    tiles = [cv2.resize(picture, (width, height)) for picture in picked]
+    tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % SHEET_COLUMNS)
+    rows = [np.hstack(tiles[i : i + SHEET_COLUMNS]) for i in range(0, len(tiles), SHEET_COLUMNS)]
+    return np.vstack(rows)
+
+
+def _play(demo: DemoNode, frames: queue.Queue[Frame | Exception | None], rate: float) -> None:
+    start = time.monotonic()
+    count = 0
+    while (frame := frames.get()) is not None:
+        if isinstance(frame, Exception):
+            raise frame
+        due = start + count / rate
+        while (left := due - time.monotonic()) > 0:
+            rclpy.spin_once(demo, timeout_sec=left)
+        demo.publish(frame)
+        count += 1
+        if sys.stdout.isatty():
+            print(f'\r{count} frames', end='', flush=True)
+    if sys.stdout.isatty():
+        print()
+
+
+def _read_ahead(frames: Iterator[Frame]) -> queue.Queue[Frame | Exception | None]:
+    """Read frames in a thread, so that decoding or rendering does not disturb the rate."""
+    ready: queue.Queue[Frame | Exception | None] = queue.Queue(READ_AHEAD_FRAMES)
+
+    def read() -> None:
+        try:
+            for frame in frames:
+                ready.put(frame)
+        except Exception as error:  # raised again where the frames are used
+            ready.put(error)
+        ready.put(None)
+
+    threading.Thread(target=read, name='reader', daemon=True).start()
+    while ready.empty():  # a bad source must fail before anything is started
+        time.sleep(0.01)
+    if isinstance(ready.queue[0], Exception):
+        raise ready.queue[0]
+    return ready
+
+
+@contextlib.contextmanager
+def _running_node(arguments: list[str]) -> Iterator[subprocess.Popen[bytes]]:
+    command = [sys.executable, '-m', 'road_seg_ros.node', '--ros-args', *arguments]
+    process = subprocess.Popen(command)
+    try:
+        yield process
+    finally:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(5.0)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _wait_for_node(demo: DemoNode, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while not demo.connected():
+        rclpy.spin_once(demo, timeout_sec=0.1)
+        if process.poll() is not None:
+            raise DemoError('road_seg_node ended at start; its message is above')
+        if time.monotonic() > deadline:
+            raise DemoError(
+                f'road_seg_node was not ready in {START_TIMEOUT_S:.0f} s; it says: '
+                f'{demo.node_status or "nothing"}'
+            )
+    if others := demo.other_cameras():
+        raise DemoError(
+            f'{", ".join(others)} publishes {CAMERA_TOPIC} already; stop it, or set ROS_DOMAIN_ID '
+            'to another number for the demo'
+        )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Read the command line and run the demo. Returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog='road_seg_demo',
+        description=__doc__.split('\n\n')[0].strip(),
+        epilog='What follows -- goes to the node as ROS arguments: -- -p device:=cpu',
+    )
+    parser.add_argument(
+        'source',
+        nargs='?',
+        help='folder of images, video, KITTI Road or raw folder, or rosbag2; '
+        'a synthetic drive if left out',
+    )
+    parser.add_argument('--out', type=Path, default=Path('out/demo'), help='default: out/demo')
+    parser.add_argument('--rate', type=float, default=10.0, help='frames a second, default 10')
+    parser.add_argument('--frames', type=int, default=SYNTHETIC_FRAMES, help='of the synthetic drive')
+    parser.add_argument('--seed', type=int, default=0, help='of the synthetic drive')
+    own, node_arguments = _split_at_dashes(sys.argv[1:] if arguments is None else arguments)
+    args = parser.parse_args(own)
+    if args.rate <= 0 or args.frames < 1:
+        parser.error('--rate must be above 0 and --frames at least 1')
+    try:
+        if args.source:
+            frames = open_frames(args.source)
+        else:
+            frames = synthetic_frames(args.frames, args.seed)
+        print(f'Source: {frames.description}', flush=True)
+        report = run(frames, args.out, args.rate, node_arguments)
+    except (SourceError, DemoError, ImageError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    rows = report.rows()
+    width = max(map(len, rows))
+    print('\n' + '\n'.join(f'{name:<{width}}  {value}' for name, value in rows.items()))
+    print(f'\n{args.out}/overlay.mp4, {args.out}/contact_sheet.png, {args.out}/masks/')
+    if not report.masks:
+        print('error: no mask came back', file=sys.stderr)
+        return 1
+    return 0
+
+
+def _split_at_dashes(arguments: list[str]) -> tuple[list[str], list[str]]:
+    if '--' not in arguments:
+        return arguments, []
+    index = arguments.index('--')
+    return arguments[:index], arguments[index + 1 :]
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,140 @@
+"""
+The network: FCN-8 on VGG-16, and nothing else.
+
+Long, Shelhamer & Darrell, "Fully Convolutional Networks for Semantic Segmentation", CVPR 2015,
+on the VGG-16 of Simonyan & Zisserman, "Very Deep Convolutional Networks for Large-Scale Image
+Recognition", 2014.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+# Channels of VGG-16's thirteen 3x3 convolutions, block by block; a 2x2 max pool ends each block.
+VGG16_BLOCKS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
+# Layers 6 and 7 as convolutions: (channels, kernel size of layer 6).
+HEADS = {'fc4096': (4096, 7), 'fc1024': (1024, 3), 'none': None}
+# Five 2x2 pools: a side that is a multiple of 32 halves evenly all the way down and back up.
+STRIDE = 32
+
+
+class FCN8(nn.Module):
+    """
+    FCN-8 on VGG-16.
+
+    `width` multiplies every VGG channel count, layers 6 and 7 included. `head` is one of
+    `fc4096` (7x7, 4096 channels: the original), `fc1024` (3x3, 1024 channels) and `none` (the
+    coarsest score is taken from pool5). `classes` is the number of score channels.
+
+    ValueError says which argument is out of range.
+    """
+
+    def __init__(
+        self,
+        width: float = 1.0,
+        head: str = 'fc4096',
+        classes: int = 2,
+        dropout: float = 0.5,
+    ) -> None:
+        super().__init__()
+        if not 0.0 < width <= 4.0:
+            raise ValueError(f'width must be above 0 and at most 4, got {width}')
+        if head not in HEADS:
+            raise ValueError(f'head must be one of {", ".join(HEADS)}, got {head!r}')
+        if classes < 2:
+            raise ValueError(f'classes must be at least 2, got {classes}')
+        self.width = width
+        self.head_name = head
+        self.classes = classes
+
+        blocks = [[_scaled(channels, width) for channels in block] for block in VGG16_BLOCKS]
+        self.features = _vgg16_features(blocks)  # torchvision's indices: features.0 .. features.30
+        pool3, pool4, pool5 = blocks[2][-1], blocks[3][-1], blocks[4][-1]
+        if HEADS[head] is None:
+            self.head, layer7 = nn.Identity(), pool5
+        else:
+            channels, kernel = HEADS[head]
+            layer7 = _scaled(channels, width)
+            self.head = _head(pool5, layer7, kernel, dropout)
+
+        self.score7 = nn.Conv2d(layer7, classes, 1)
+        self.score4 = nn.Conv2d(pool4, classes, 1)
+        self.score3 = nn.Conv2d(pool3, classes, 1)
+        # Kernel 2s, stride s, padding s/2: exactly s times the size, nothing to crop.
+        self.upsample7 = nn.ConvTranspose2d(classes, classes, 4, stride=2, padding=1)
+        self.upsample4 = nn.ConvTranspose2d(classes, classes, 4, stride=2, padding=1)
+        self.upsample3 = nn.ConvTranspose2d(classes, classes, 16, stride=8, padding=4)
+        for layer in (self.upsample7, self.upsample4, self.upsample3):
+            start_bilinear(layer)
+
+    @property
+    def architecture(self) -> dict[str, float | int | str]:
+        """The arguments that build this network again: width, head, classes."""
+        return {'width': self.width, 'head': self.head_name, 'classes': self.classes}
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """
+        Score every pixel.
+
+        images: float (N, 3, H, W), normalised, any H and W of at least 1.
+        Returns logits, float (N, classes, H, W).
+        """
+        height, width = images.shape[-2:]
+        images = functional.pad(images, (0, -width % STRIDE, 0, -height % STRIDE))
+        pools = []
+        features = images
+        for layer in self.features:
+            features = layer(features)
+            if isinstance(layer, nn.MaxPool2d):
+                pools.append(features)
+        _, _, pool3, pool4, pool5 = pools  # strides 8, 16, 32
+
+        score = self.upsample7(self.score7(self.head(pool5)))  # (N, classes, H/16, W/16)
+        score = self.upsample4(score + self.score4(pool4))  # (N, classes, H/8, W/8)
+        score = self.upsample3(score + self.score3(pool3))  # (N, classes, H, W)
+        return score[..., :height, :width]
+
+
+def start_bilinear(layer: nn.ConvTranspose2d) -> None:
+    """
+    Make a transposed convolution upsample each channel bilinearly, as FCN's layers start.
+
+    Formula: Long et al.'s reference code, `upsample_filt`.
+    """
+    size = layer.kernel_size[0]
+    factor = (size + 1) // 2
+    center = factor - 1 if size % 2 else factor - 0.5
+    ramp = 1 - (torch.arange(size) - center).abs() / factor
+    with torch.no_grad():
+        layer.weight.zero_()
+        for channel in range(min(layer.in_channels, layer.out_channels)):
+            layer.weight[channel, channel] = ramp[:, None] * ramp[None, :]
+        layer.bias.zero_()
+
+
+def _scaled(channels: int, width: float) -> int:
+    return max(1, round(channels * width))
+
+
+def _vgg16_features(blocks: list[list[int]]) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    channels = 3
+    for block in blocks:
+        for out_channels in block:
+            layers += [nn.Conv2d(channels, out_channels, 3, padding=1), nn.ReLU(inplace=True)]
+            channels = out_channels
+        layers.append(nn.MaxPool2d(2))
+    return nn.Sequential(*layers)
+
+
+def _head(in_channels: int, channels: int, kernel: int, dropout: float) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(in_channels, channels, kernel, padding=kernel // 2),
+        nn.ReLU(inplace=True),
+        nn.Dropout(dropout),
+        nn.Conv2d(channels, channels, 1),
+        nn.ReLU(inplace=True),
+        nn.Dropout(dropout),
+    )

@@ -1,0 +1,29 @@
+"""Which size an image has when the network sees it."""
+
+from __future__ import annotations
+
+import math
+
+from road_seg_ros.fcn8 import STRIDE
+
+
+def network_size(height: int, width: int, pixels: int) -> tuple[int, int]:
+    """
+    Return the (height, width) to which an image is resized for the network.
+
+    Both are multiples of 32, their product is close to `pixels`, and the image's own aspect ratio
+    is kept as well as that allows. The shorter side is rounded first and the longer one follows
+    from the number of pixels: 375x1242 becomes 160x576 and 360x480 becomes 256x352 for 92,160.
+
+    ValueError if a side or `pixels` is below 1.
+    """
+    if min(height, width, pixels) < 1:
+        raise ValueError(f'an image has at least one pixel, got {height}x{width} for {pixels}')
+    aspect = max(height, width) / min(height, width)
+    short = _to_stride(math.sqrt(pixels / aspect))
+    long = _to_stride(pixels / short)
+    return (short, long) if height <= width else (long, short)
+
+
+def _to_stride(side: float) -> int:
+    return max(STRIDE, STRIDE * math.floor(side / STRIDE + 0.5))

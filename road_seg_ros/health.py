@@ -1,0 +1,173 @@
+"""Counters, rates and latencies of the node, and the DiagnosticArray made of them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from builtin_interfaces.msg import Time
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+
+RATE_WINDOW_S = 5.0
+LATENCY_WINDOW = 200  # frames
+
+
+class Rate:
+    """Events a second over the last seconds."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._times: deque[float] = deque(maxlen=1000)
+
+    def tick(self) -> None:
+        """Count one event, now."""
+        self._times.append(self._clock())
+
+    def hz(self) -> float:
+        """Return the rate over the last RATE_WINDOW_S seconds, 0 without two events in them."""
+        now = self._clock()
+        while self._times and now - self._times[0] > RATE_WINDOW_S:
+            self._times.popleft()
+        if len(self._times) < 2 or self._times[-1] <= self._times[0]:
+            return 0.0
+        return (len(self._times) - 1) / (self._times[-1] - self._times[0])
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What the node knows beside the counters when it reports."""
+
+    lifecycle_state: str  # unconfigured, inactive, active, ...
+    enabled: bool
+    no_image_timeout: float  # s
+    no_image_reason: str = ''  # why none may arrive, if that can be told
+
+
+class Health:
+    """
+    Counts what happens to images. Every method may be called from any thread.
+
+    clock: seconds, monotonic; replaced in tests.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self.received = 0
+        self.published = 0
+        self.dropped = 0  # overtaken by a newer frame, or too old
+        self.rejected = 0  # malformed
+        self.errors = 0  # inference failed
+        self.errors_in_a_row = 0
+        self.last_rejection = ''
+        self.last_error = ''
+        self._last_received: float | None = None
+        self._since = clock()
+        self._input_rate = Rate(clock)
+        self._output_rate = Rate(clock)
+        self._inference_ms: deque[float] = deque(maxlen=LATENCY_WINDOW)
+        self._pipeline_ms: deque[float] = deque(maxlen=LATENCY_WINDOW)
+
+    def image_received(self) -> None:
+        """An image arrived."""
+        with self._lock:
+            self.received += 1
+            self._last_received = self._clock()
+            self._input_rate.tick()
+
+    def image_dropped(self) -> None:
+        """An image was overtaken by a newer one, or was too old."""
+        with self._lock:
+            self.dropped += 1
+
+    def image_rejected(self, reason: str) -> None:
+        """An image was malformed."""
+        with self._lock:
+            self.rejected += 1
+            self.last_rejection = reason
+
+    def mask_published(self, inference_ms: float, pipeline_ms: float) -> None:
+        """An image was answered; pipeline_ms is now - stamp, never below 0."""
+        with self._lock:
+            self.published += 1
+            self.errors_in_a_row = 0
+            self._output_rate.tick()
+            self._inference_ms.append(inference_ms)
+            self._pipeline_ms.append(max(0.0, pipeline_ms))
+
+    def inference_failed(self, reason: str) -> int:
+        """Inference raised. Returns how many times in a row it did."""
+        with self._lock:
+            self.errors += 1
+            self.errors_in_a_row += 1
+            self.last_error = reason
+            return self.errors_in_a_row
+
+    def activated(self) -> None:
+        """The node starts to wait for images."""
+        with self._lock:
+            self._since = self._clock()
+            self._last_received = None
+            self.errors_in_a_row = 0
+
+    def status(self, situation: Situation) -> tuple[bytes, str]:
+        """
+        Return the DiagnosticStatus level and one sentence.
+
+        The sentence begins with waiting for the first image, running, paused, inactive, no image
+        for N s, or failing.
+        """
+        ok, warn = DiagnosticStatus.OK, DiagnosticStatus.WARN
+        with self._lock:
+            quiet_s = self._clock() - (self._last_received or self._since)
+            waiting = self._last_received is None
+            failing = self.errors_in_a_row > 0
+        if failing:
+            return DiagnosticStatus.ERROR, f'failing: {self.last_error}'
+        if situation.lifecycle_state != 'active':
+            return warn, f'inactive: lifecycle state {situation.lifecycle_state}'
+        if not situation.enabled:
+            return ok, 'paused: call the enable service with data true to go on'
+        reason = f': {situation.no_image_reason}' if situation.no_image_reason else ''
+        if waiting:
+            late = quiet_s > situation.no_image_timeout
+            return (warn if late else ok), f'waiting for the first image{reason if late else ""}'
+        if quiet_s > situation.no_image_timeout:
+            return warn, f'no image for {quiet_s:.0f} s{reason}'
+        return ok, 'running'
+
+    def values(self) -> dict[str, str]:
+        """Return the counters, rates and latencies as strings, with units in the keys."""
+        with self._lock:
+            inference, pipeline = list(self._inference_ms), list(self._pipeline_ms)
+            values = {
+                'input rate (Hz)': f'{self._input_rate.hz():.1f}',
+                'output rate (Hz)': f'{self._output_rate.hz():.1f}',
+                'received': str(self.received),
+                'published': str(self.published),
+                'dropped': str(self.dropped),
+                'rejected': str(self.rejected),
+                'errors': str(self.errors),
+            }
+            for name, samples in (('inference', inference), ('pipeline', pipeline)):
+                for label, percent in (('median', 50), ('p95', 95)):
+                    value = f'{np.percentile(samples, percent):.1f}' if samples else ''
+                    values[f'{name} {label} (ms)'] = value
+            values['last rejection'] = self.last_rejection
+            values['last error'] = self.last_error
+        return values
+
+
+def diagnostic_array(
+    stamp: Time, name: str, hardware_id: str, level: bytes, message: str, values: dict[str, str]
+) -> DiagnosticArray:
+    """Return a DiagnosticArray with one status."""
+    status = DiagnosticStatus(name=name, hardware_id=hardware_id, level=level, message=message)
+    status.values = [KeyValue(key=key, value=value) for key, value in values.items()]
+    array = DiagnosticArray(status=[status])
+    array.header.stamp = stamp
+    return array

@@ -1,0 +1,135 @@
+"""The camera subscription, with a reliability that suits every publisher of its topic."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from rclpy.lifecycle import LifecycleNode
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.topic_endpoint_info import TopicEndpointInfo
+from sensor_msgs.msg import CompressedImage, Image
+
+from road_seg_ros import image_msgs
+
+TOPIC = 'camera/image_raw'
+
+
+class ImageInput:
+    """
+    Subscribes to a camera; `callback` gets every message.
+
+    transport: raw or compressed. reliability: auto, reliable or best_effort; with auto,
+    `match_publishers` must be called now and then.
+    """
+
+    def __init__(
+        self,
+        node: LifecycleNode,
+        transport: str,
+        reliability: str,
+        callback: Callable[[Any], None],
+    ) -> None:
+        self._node = node
+        self._setting = reliability
+        self._callback = callback
+        self._compressed = transport == 'compressed'
+        self._type = CompressedImage if self._compressed else Image
+        topic = TOPIC
+        if self._compressed:
+            topic = node.resolve_topic_name(TOPIC) + '/compressed'  # a remapped camera's twin
+        self._subscription = self._subscribe(topic, matching_reliability(reliability, ()))
+        self.topic: str = self._subscription.topic_name
+
+    def to_bgr(self, message: Image | CompressedImage) -> np.ndarray:
+        """Return the pixels of a message, uint8 (H, W, 3) BGR. ImageError if it is malformed."""
+        convert = image_msgs.compressed_to_bgr if self._compressed else image_msgs.image_to_bgr
+        return convert(message)
+
+    def match_publishers(self) -> None:
+        """Subscribe anew if the publishers of the topic ask for another reliability."""
+        publishers = self._publishers()
+        wanted = matching_reliability(self._setting, publishers)
+        # With nobody there the last answer stays: a camera that restarts finds it right.
+        if not publishers or wanted == self._subscription.qos_profile.reliability:
+            return
+        self._node.get_logger().info(
+            f'{self.topic}: subscribing {wanted.name.lower()} to match its publishers'
+        )
+        old = self._subscription
+        self._subscription = self._subscribe(self.topic, wanted)
+        self._node.destroy_subscription(old)
+
+    def why_silent(self) -> str:
+        """Return why no image may arrive and what to do, as far as the ROS graph tells."""
+        return why_silent(
+            self.topic,
+            self._publishers(),
+            self._type.__module__.split('.')[0] + '/msg/' + self._type.__name__,
+            self._subscription.qos_profile.reliability,
+        )
+
+    def close(self) -> None:
+        """End the subscription."""
+        self._node.destroy_subscription(self._subscription)
+
+    def _publishers(self) -> Sequence[TopicEndpointInfo]:
+        return self._node.get_publishers_info_by_topic(self.topic)
+
+    def _subscribe(self, topic: str, reliability: ReliabilityPolicy) -> Any:
+        qos = QoSProfile(
+            history=HistoryPolicy.KEEP_LAST,
+            depth=1,
+            durability=DurabilityPolicy.VOLATILE,
+            reliability=reliability,
+        )
+        return self._node.create_subscription(self._type, topic, self._callback, qos)
+
+
+def matching_reliability(
+    setting: str, publishers: Sequence[TopicEndpointInfo]
+) -> ReliabilityPolicy:
+    """
+    Return the reliability to subscribe with.
+
+    setting: auto, reliable or best_effort. With auto: reliable when every publisher offers it,
+    best effort as soon as one does not; so no publisher is ever incompatible, and no image is
+    lost without need.
+    """
+    if setting == 'auto':
+        lossy = any(p.qos_profile.reliability == ReliabilityPolicy.BEST_EFFORT for p in publishers)
+        setting = 'best_effort' if lossy else 'reliable'
+    return ReliabilityPolicy.BEST_EFFORT if setting == 'best_effort' else ReliabilityPolicy.RELIABLE
+
+
+def why_silent(
+    topic: str,
+    publishers: Sequence[TopicEndpointInfo],
+    type_name: str,
+    reliability: ReliabilityPolicy,
+) -> str:
+    """Return why nothing may arrive on a topic, and what to do about it."""
+    if not publishers:
+        return (
+            f'nobody publishes {topic}; start the camera, or remap {TOPIC} (image_topic in the '
+            'launch file) to its topic'
+        )
+    for publisher in publishers:
+        name = f'{publisher.node_namespace.rstrip("/")}/{publisher.node_name}'
+        if publisher.topic_type != type_name:
+            return f'{name} publishes {topic} as {publisher.topic_type}, not {type_name}'
+        offered = publisher.qos_profile.reliability
+        if (
+            reliability == ReliabilityPolicy.RELIABLE
+            and offered == ReliabilityPolicy.BEST_EFFORT
+        ):
+            return (
+                f'QoS conflict: {name} offers {topic} best effort, this node asks for reliable; '
+                'set input_reliability to auto or best_effort'
+            )
+    return (
+        f'{topic} has {len(publishers)} publisher(s) but nothing arrives; is the camera running? '
+        'Large best-effort images vanish on default transports: start the camera with the '
+        'profile config/fastdds.xml'
+    )

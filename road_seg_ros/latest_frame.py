@@ -1,0 +1,43 @@
+"""The one-slot hand-over between the ROS callback and the inference thread."""
+
+from __future__ import annotations
+
+import threading
+from typing import Generic, TypeVar
+
+Frame = TypeVar('Frame')
+
+
+class LatestFrame(Generic[Frame]):
+    """Holds the newest frame only: memory stays constant however fast frames come."""
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._frame: Frame | None = None
+        self._closed = False
+
+    def put(self, frame: Frame) -> bool:
+        """Store a frame. Returns True if it overtook one that was never taken."""
+        with self._condition:
+            overtook = self._frame is not None
+            self._frame = frame
+            self._condition.notify()
+            return overtook
+
+    def take(self) -> Frame | None:
+        """Wait for a frame and remove it. None once closed."""
+        with self._condition:
+            self._condition.wait_for(lambda: self._closed or self._frame is not None)
+            frame, self._frame = self._frame, None
+            return None if self._closed else frame
+
+    def clear(self) -> None:
+        """Forget a frame that waits."""
+        with self._condition:
+            self._frame = None
+
+    def close(self) -> None:
+        """Wake whoever waits and let `take` return None from now on."""
+        with self._condition:
+            self._closed = True
+            self._condition.notify_all()

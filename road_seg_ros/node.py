@@ -1,0 +1,307 @@
+"""
+road_seg_node: a managed ROS 2 node that publishes a drivable-road mask for every camera image.
+
+An image goes: ImageInput -> LatestFrame -> inference thread -> RoadSegmenter -> Outputs.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from typing import Any
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.clock import Clock, ClockType
+from rclpy.exceptions import ParameterException
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter
+from std_srvs.srv import SetBool
+
+from road_seg_ros import image_msgs, parameters
+from road_seg_ros.health import Health, Situation, diagnostic_array
+from road_seg_ros.image_input import ImageInput
+from road_seg_ros.image_msgs import ImageError
+from road_seg_ros.latest_frame import LatestFrame
+from road_seg_ros.outputs import Outputs
+from road_seg_ros.parameters import BY_NAME, LIVE
+
+NODE_NAME = 'road_seg'
+DIAGNOSTICS_PERIOD_S = 1.0
+SUPERVISION_PERIOD_S = 0.25  # how soon a change of publishers is followed
+ERRORS_IN_A_ROW = 5  # from which inference counts as broken
+JOIN_TIMEOUT_S = 1.0  # a node that is told to stop has two seconds
+LOG_THROTTLE_S = 1.0
+
+
+class RoadSegNode(LifecycleNode):
+    """Wires parameters, topics, services and lifecycle to a RoadSegmenter."""
+
+    def __init__(self, **node_arguments: Any) -> None:
+        # First, so that a node whose start fails can still be destroyed.
+        self._health = Health()
+        self._enabled = True
+        self._active = False
+        self._broken = False
+        self._segmenter = None
+        self._input: ImageInput | None = None
+        self._outputs: Outputs | None = None
+        self._frames: LatestFrame[Any] = LatestFrame()
+        self._thread: threading.Thread | None = None
+
+        super().__init__(NODE_NAME, **node_arguments)
+        self._settings = parameters.declare(self)
+        self.add_on_set_parameters_callback(self._on_set_parameters)
+        steady = Clock(clock_type=ClockType.STEADY_TIME)  # goes on when simulated time stops
+        self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
+        self.create_timer(DIAGNOSTICS_PERIOD_S, self._publish_diagnostics, clock=steady)
+        self.create_timer(SUPERVISION_PERIOD_S, self._supervise, clock=steady)
+        self.create_service(SetBool, '~/enable', self._on_enable)
+
+    @property
+    def autostart(self) -> bool:
+        """Whether the node is to configure and activate itself."""
+        return self._settings.autostart
+
+    # Lifecycle
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Load the model and open the topics."""
+        settings = self._settings
+        # Only here: importing torch takes seconds, and signals and services must work by then.
+        from road_seg_ros.segmenter import RoadSegmenter
+
+        try:
+            self._segmenter = RoadSegmenter.from_checkpoint(
+                settings.model_path, settings.device, settings.engine, settings.precision
+            )
+        except (ValueError, RuntimeError) as error:  # RuntimeError: out of GPU memory, say
+            self.get_logger().error(f'cannot configure: {error}')
+            return TransitionCallbackReturn.FAILURE
+        self._outputs = Outputs(self)
+        self._input = ImageInput(
+            self, settings.input_transport, settings.input_reliability, self._on_image
+        )
+        self._frames = LatestFrame()
+        self._thread = threading.Thread(target=self._run_inference, name='inference', daemon=True)
+        self._thread.start()
+        engine = self._segmenter.engine
+        self.get_logger().info(
+            f'{self._segmenter.info.describe()}; {engine.name} {engine.precision} on '
+            f'{engine.device}; waiting for {self._input.topic}'
+        )
+        return super().on_configure(state)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Answer images from now on."""
+        result = super().on_activate(state)
+        self._outputs.publish_label_info()
+        self._health.activated()
+        self._active = True
+        return result
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop answering; the model stays loaded."""
+        self._active = False
+        self._frames.clear()
+        if self._broken:
+            return TransitionCallbackReturn.ERROR
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Free the model and close the topics."""
+        self._release()
+        return super().on_cleanup(state)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Free everything, from any state."""
+        self._release()
+        return super().on_shutdown(state)
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Free everything and go back to unconfigured, from where configure tries again."""
+        self._release()
+        self._broken = False
+        return TransitionCallbackReturn.SUCCESS
+
+    def _release(self) -> None:
+        self._active = False
+        self._frames.close()
+        if self._thread is not None:
+            self._thread.join(JOIN_TIMEOUT_S)
+            self._thread = None
+        if self._input is not None:
+            self._input.close()
+            self._input = None
+        if self._outputs is not None:
+            self._outputs.close()
+            self._outputs = None
+        if self._segmenter is not None:
+            self._segmenter.close()
+            self._segmenter = None
+
+    # Images
+
+    def _on_image(self, message: Any) -> None:
+        if not self._active or not self._enabled:
+            return
+        self._health.image_received()
+        if self._frames.put(message):
+            self._health.image_dropped()
+
+    def _run_inference(self) -> None:
+        frames = self._frames  # this thread's own: configure makes a new one
+        while (message := frames.take()) is not None:
+            try:
+                self._answer(message)
+            except Exception as error:
+                if self.context.ok() and self._active:
+                    self._inference_failed(error)
+
+    def _answer(self, message: Any) -> None:
+        settings = self._settings
+        age_s = self._age_s(message)
+        if settings.max_image_age and age_s > settings.max_image_age:
+            self._health.image_dropped()
+            self._warn(f'dropped an image {age_s:.2f} s old, max_image_age is '
+                       f'{settings.max_image_age} s')  # fmt: skip
+            return
+        try:
+            image = self._input.to_bgr(message)
+        except ImageError as error:
+            reason = f'{self._input.topic}: {error} ({image_msgs.describe(message)})'
+            self._health.image_rejected(reason)
+            self._warn(f'rejected an image: {reason}')
+            return
+        segmenter = self._segmenter
+        stored = segmenter.info.threshold
+        segmenter.threshold = stored if settings.threshold < 0 else min(settings.threshold, 1.0)
+        started = time.perf_counter()
+        result = segmenter(image)
+        inference_ms = 1e3 * (time.perf_counter() - started)
+        self._outputs.publish(image, result, message.header, settings)
+        self._health.mask_published(inference_ms, 1e3 * self._age_s(message))
+
+    def _inference_failed(self, error: Exception) -> None:
+        reason = f'{type(error).__name__}: {error}'
+        in_a_row = self._health.inference_failed(reason)
+        self.get_logger().error(
+            f'inference failed: {reason}', throttle_duration_sec=LOG_THROTTLE_S
+        )
+        if in_a_row >= ERRORS_IN_A_ROW:
+            self._broken = True  # the supervision timer takes the node to its error state
+
+    def _age_s(self, message: Any) -> float:
+        """Return now - stamp in seconds; 0 for an image without a stamp or from the future."""
+        stamp = message.header.stamp
+        if not stamp.sec and not stamp.nanosec:
+            return 0.0
+        stamp_ns = stamp.sec * 1_000_000_000 + stamp.nanosec
+        return max(0.0, (self.get_clock().now().nanoseconds - stamp_ns) / 1e9)
+
+    # Services, parameters, timers
+
+    def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> Any:
+        self._enabled = request.data
+        if not self._enabled:
+            self._frames.clear()
+        self._health.activated()  # the wait for images begins anew
+        response.success = True
+        response.message = 'running' if self._enabled else 'paused'
+        return response
+
+    def _on_set_parameters(self, changes: list[Parameter]) -> SetParametersResult:
+        if problem := parameters.broken_rule(changes):
+            return SetParametersResult(successful=False, reason=problem)
+        self._settings = self._settings.changed(changes)
+        later = [c.name for c in changes if c.name in BY_NAME and BY_NAME[c.name].effect != LIVE]
+        if not later or self._segmenter is None:
+            return SetParametersResult(successful=True)
+        note = f'{", ".join(later)}: takes effect at the next configure'
+        self.get_logger().info(note)
+        return SetParametersResult(successful=True, reason=note)
+
+    def _supervise(self) -> None:
+        if self._broken and self._active:
+            self.get_logger().error(
+                f'{ERRORS_IN_A_ROW} inferences in a row failed; unloading the model. Check device, '
+                'engine and precision (and free memory), then configure and activate again'
+            )
+            self.trigger_deactivate()
+        elif self._input is not None:
+            self._input.match_publishers()
+
+    def _publish_diagnostics(self) -> None:
+        values = self._health.values()
+        hardware_id = ''
+        if self._segmenter is not None:
+            engine = self._segmenter.engine
+            hardware_id = engine.device
+            values |= {
+                'device': engine.device,
+                'engine': engine.name,
+                'precision': engine.precision,
+                'model': self._segmenter.info.describe(),
+                'threshold': f'{self._segmenter.threshold:.3f}',
+            }
+        situation = Situation(
+            lifecycle_state=self._state_machine.current_state[1],
+            enabled=self._enabled,
+            no_image_timeout=self._settings.no_image_timeout,
+            no_image_reason=self._input.why_silent() if self._input is not None else '',
+        )
+        level, message = self._health.status(situation)
+        stamp = self.get_clock().now().to_msg()
+        name = f'{self.get_fully_qualified_name()}: road segmentation'
+        self._diagnostics.publish(
+            diagnostic_array(stamp, name, hardware_id, level, message, values)
+        )
+
+    def _warn(self, text: str) -> None:
+        self.get_logger().warning(text, throttle_duration_sec=LOG_THROTTLE_S)
+
+    def start(self) -> bool:
+        """Configure and activate. False if that failed; the reason has been logged."""
+        return (
+            self.trigger_configure() == TransitionCallbackReturn.SUCCESS
+            and self.trigger_activate() == TransitionCallbackReturn.SUCCESS
+        )
+
+    def destroy_node(self) -> None:
+        """Free everything, then the node."""
+        self._release()
+        super().destroy_node()
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the node until it is told to stop. Returns the exit status."""
+    try:
+        rclpy.init(args=args)
+    except Exception as error:  # rclpy's own types differ between distributions
+        print(f'{NODE_NAME}: bad ROS arguments: {error}', file=sys.stderr)
+        return 1
+    node = None
+    try:
+        node = RoadSegNode()
+        if node.autostart and not node.start():
+            return 1 if rclpy.ok() else 0
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        executor.spin()
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    except (ParameterException, ValueError) as error:
+        rclpy.logging.get_logger(NODE_NAME).fatal(str(error))
+        return 1
+    finally:
+        if node is not None:
+            node.destroy_node()
+        rclpy.try_shutdown()
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

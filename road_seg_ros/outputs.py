@@ -1,0 +1,88 @@
+"""Everything the node publishes about an image."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from rclpy.lifecycle import LifecycleNode
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header
+
+from road_seg_ros import image_msgs
+from road_seg_ros.overlay import draw_overlay
+from road_seg_ros.parameters import Settings
+
+if TYPE_CHECKING:  # not at start: it imports torch, which takes seconds
+    from road_seg_ros.segmenter import Segmentation
+
+NOT_DRIVABLE, DRIVABLE = 0, 255  # values of the mask
+
+IMAGE_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
+LATCHED_QOS = QoSProfile(
+    depth=1,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.TRANSIENT_LOCAL,
+)
+
+
+class Outputs:
+    """The publishers of one camera's results."""
+
+    def __init__(self, node: LifecycleNode) -> None:
+        self._node = node
+        create = node.create_lifecycle_publisher
+        self._mask = create(Image, '~/mask', IMAGE_QOS)
+        self._overlay = create(Image, '~/overlay', IMAGE_QOS)
+        self._overlay_jpeg = create(CompressedImage, '~/overlay/compressed', IMAGE_QOS)
+        self._confidence = create(Image, '~/confidence', IMAGE_QOS)
+        self._publishers = [self._mask, self._overlay, self._overlay_jpeg, self._confidence]
+        self._label_info = None
+        try:
+            from vision_msgs.msg import LabelInfo
+        except ImportError:
+            node.get_logger().debug('vision_msgs is not installed: no ~/label_info')
+        else:
+            self._label_info = create(LabelInfo, '~/label_info', LATCHED_QOS)
+            self._publishers.append(self._label_info)
+
+    def publish_label_info(self) -> None:
+        """Say what the values of the mask mean, once the node is active."""
+        if self._label_info is None:
+            return
+        from vision_msgs.msg import LabelInfo, VisionClass
+
+        message = LabelInfo()
+        message.header.stamp = self._node.get_clock().now().to_msg()
+        message.class_map = [
+            VisionClass(class_id=NOT_DRIVABLE, class_name='not_drivable'),
+            VisionClass(class_id=DRIVABLE, class_name='drivable'),
+        ]
+        self._label_info.publish(message)
+
+    def publish(
+        self, image: np.ndarray, result: Segmentation, header: Header, settings: Settings
+    ) -> None:
+        """
+        Publish the mask, and whatever else somebody subscribes to.
+
+        image: uint8 (H, W, 3) BGR; header: the camera message's, passed on unchanged.
+        """
+        self._mask.publish(image_msgs.to_image(result.mask, 'mono8', header))
+        if self._confidence.get_subscription_count():
+            self._confidence.publish(image_msgs.to_image(result.confidence, 'mono8', header))
+        raw = self._overlay.get_subscription_count()
+        jpeg = self._overlay_jpeg.get_subscription_count()
+        if not raw and not jpeg:
+            return
+        overlay = draw_overlay(image, result.mask, settings.overlay_color, settings.overlay_alpha)
+        if raw:
+            self._overlay.publish(image_msgs.to_image(overlay, 'bgr8', header))
+        if jpeg:
+            self._overlay_jpeg.publish(image_msgs.to_jpeg(overlay, header))
+
+    def close(self) -> None:
+        """Destroy the publishers."""
+        for publisher in self._publishers:
+            self._node.destroy_lifecycle_publisher(publisher)

@@ -1,0 +1,171 @@
+"""Every parameter of the node: name, default, range, description and when it takes effect."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from rcl_interfaces.msg import FloatingPointRange, ParameterDescriptor
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from road_seg_ros.engines import ENGINES, PRECISIONS
+
+LARGEST = 1e9  # stands for "no upper limit" in a range
+
+LIVE, ON_CONFIGURE, AT_START = 'live', 'on configure', 'at start'
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """One parameter. `check` returns the rule that a value breaks, or ''."""
+
+    name: str
+    default: Any
+    rule: str  # the values allowed, for people
+    effect: str  # LIVE, ON_CONFIGURE or AT_START
+    description: str
+    check: Callable[[Any], bool] = lambda value: True
+    bounds: tuple[float, float] | None = None
+
+    def descriptor(self) -> ParameterDescriptor:
+        """Return what `ros2 param describe` shows."""
+        descriptor = ParameterDescriptor(
+            description=f'{self.description} Takes effect {self.effect}.',
+            additional_constraints=self.rule,
+            read_only=self.effect == AT_START,
+        )
+        if self.bounds:
+            low, high = self.bounds
+            descriptor.floating_point_range = [FloatingPointRange(from_value=low, to_value=high)]
+        return descriptor
+
+
+def _one_of(*allowed: str) -> dict[str, Any]:
+    return {'rule': ', '.join(allowed), 'check': lambda value: value in allowed}
+
+
+def _is_device(value: str) -> bool:
+    kind, colon, index = value.partition(':')
+    return value in ('auto', 'cpu', 'cuda') or (kind == 'cuda' and index.isdecimal())
+
+
+DECLARATIONS = (
+    Declaration(
+        'model_path', '', 'a path, package://road_seg_ros/..., or empty', ON_CONFIGURE,
+        'Model file; empty for the one that ships with the package.',
+    ),
+    Declaration(
+        'device', 'auto', 'auto, cpu, cuda, cuda:N', ON_CONFIGURE,
+        'Where the network runs; auto is cuda if there is a GPU.', _is_device,
+    ),
+    Declaration(
+        'engine', 'auto', effect=ON_CONFIGURE,
+        description='What runs the network.', **_one_of(*ENGINES),
+    ),
+    Declaration(
+        'precision', 'auto', effect=ON_CONFIGURE,
+        description='Arithmetic of the network.', **_one_of(*PRECISIONS),
+    ),
+    Declaration(
+        'threshold', -1.0, '-1 or 0..1', LIVE,
+        'Road probability from which a pixel is drivable; -1 is the value stored in the model.',
+        lambda value: value == -1.0 or 0.0 <= value <= 1.0, (-1.0, 1.0),
+    ),
+    Declaration(
+        'overlay_alpha', 0.5, '0..1', LIVE,
+        'Strength of the tint on the overlay.', lambda value: 0.0 <= value <= 1.0, (0.0, 1.0),
+    ),
+    Declaration(
+        'overlay_color', [0, 255, 0], 'three of 0..255, RGB', LIVE,
+        'Colour of the tint on the overlay.',
+        lambda value: len(value) == 3 and all(0 <= channel <= 255 for channel in value),
+    ),
+    Declaration(
+        'input_transport', 'raw', effect=ON_CONFIGURE,
+        description='Whether to subscribe to the image or to its compressed twin.',
+        **_one_of('raw', 'compressed'),
+    ),
+    Declaration(
+        'input_reliability', 'auto', effect=ON_CONFIGURE,
+        description='QoS reliability of the subscription; auto matches the publishers.',
+        **_one_of('auto', 'reliable', 'best_effort'),
+    ),
+    Declaration(
+        'max_image_age', 0.0, '0 or more', LIVE,
+        'Seconds after its stamp from which an image is dropped; 0 for no limit.',
+        lambda value: value >= 0.0, (0.0, LARGEST),
+    ),
+    Declaration(
+        'no_image_timeout', 2.0, 'above 0', LIVE,
+        'Seconds without an image after which the diagnostics say why.',
+        lambda value: value > 0.0, (0.0, LARGEST),
+    ),
+    Declaration(
+        'autostart', True, 'true, false', AT_START,
+        'Configure and activate at start, without a lifecycle manager.',
+    ),
+)  # fmt: skip
+BY_NAME = {declaration.name: declaration for declaration in DECLARATIONS}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The values of all parameters at one moment."""
+
+    model_path: str
+    device: str
+    engine: str
+    precision: str
+    threshold: float
+    overlay_alpha: float
+    overlay_color: tuple[int, int, int]
+    input_transport: str
+    input_reliability: str
+    max_image_age: float
+    no_image_timeout: float
+    autostart: bool
+
+    def changed(self, parameters: list[Parameter]) -> Settings:
+        """Return the settings with some parameters changed; others are left out."""
+        known = {p.name: _plain(p.value) for p in parameters if p.name in BY_NAME}
+        return dataclasses.replace(self, **known)
+
+
+def declare(node: Node) -> Settings:
+    """
+    Declare every parameter on the node, overrides applied, and return the values.
+
+    ValueError, or one of rclpy.exceptions, names a parameter whose override is not allowed.
+    """
+    values = {}
+    for declaration in DECLARATIONS:
+        parameter = node.declare_parameter(
+            declaration.name, declaration.default, declaration.descriptor()
+        )
+        if problem := broken_rule([parameter]):
+            raise ValueError(problem)
+        values[parameter.name] = _plain(parameter.value)
+    return Settings(**values)
+
+
+def broken_rule(parameters: list[Parameter]) -> str:
+    """Return `NAME must be RULE, got VALUE` of the first bad parameter, '' if all are good."""
+    for parameter in parameters:
+        declaration = BY_NAME.get(parameter.name)
+        if declaration is None:
+            continue
+        value = _plain(parameter.value)
+        if type(value) is not type(_plain(declaration.default)) or not declaration.check(value):
+            return f'{parameter.name} must be {declaration.rule}, got {_shown(value)}'
+    return ''
+
+
+def _plain(value: Any) -> Any:
+    return tuple(value) if hasattr(value, '__len__') and not isinstance(value, str) else value
+
+
+def _shown(value: Any) -> str:
+    return repr(list(value) if isinstance(value, tuple) else value)

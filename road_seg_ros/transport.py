@@ -1,0 +1,24 @@
+"""The Fast DDS transport profile that carries camera images without loss."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from road_seg_ros.resources import find_resource
+
+PROFILE = 'config/fastdds.xml'
+PROFILE_VARIABLES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')
+CHOSEN_BY_USER = (*PROFILE_VARIABLES, 'FASTDDS_BUILTIN_TRANSPORTS')
+
+
+def profile_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """
+    Return the environment variables that make Fast DDS use config/fastdds.xml.
+
+    environment: the one they are to be added to. Empty if the user has chosen transports there
+    already. Other middlewares do not read these variables.
+    """
+    profile = find_resource(PROFILE)
+    if profile is None or any(environment.get(name) for name in CHOSEN_BY_USER):
+        return {}
+    return {name: str(profile) for name in PROFILE_VARIABLES}

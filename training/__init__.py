@@ -1,0 +1,1 @@
+"""Train and measure the network. Never imports rclpy; the node never imports this."""

@@ -1,0 +1,112 @@
+"""The settings of a training run, read from YAML and the command line."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import yaml
+
+AUGMENTATIONS = ('none', 'flip_every_second', 'road')
+SCHEDULES = ('constant', 'poly')
+BACKBONES = ('imagenet_features', 'imagenet_v1', 'random')
+
+
+class ConfigError(ValueError):
+    """A setting that does not exist or has a bad value; names it and says what is allowed."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingConfig:
+    """One run. The defaults are no recipe; see training/configs."""
+
+    # Network
+    width: float = 1.0
+    head: str = 'fc4096'
+    dropout: float = 0.5  # probability of dropping
+    backbone: str = 'imagenet_features'  # where the VGG features start; --backbone FILE overrides
+    init_std: float = 0.01  # normal start of layers 6, 7 and of the score layers
+    skip_std: float = 0.01  # normal start of the pool3 and pool4 scores
+
+    # Input
+    input_height: int = 160
+    input_width: int = 576
+    keep_aspect_ratio: bool = True  # False: every image is stretched to exactly that size
+
+    # Data
+    folds: int = 5  # the images are split into this many folds, each in drive order
+    fold: int = 4  # the one to validate on; -1 trains on all and validates on none
+    synthetic: int = 0  # synthetic scenes added to every epoch
+    augmentation: str = 'road'
+
+    # Optimisation
+    epochs: int = 50
+    batch_size: int = 15
+    lr: float = 1e-3
+    backbone_lr: float = 1e-3
+    weight_decay: float = 0.0  # decoupled (AdamW), on every kernel
+    l2: float = 0.0  # times half the squared kernels of the score and upsampling layers (Adam)
+    schedule: str = 'poly'
+    warmup_epochs: float = 0.0
+
+    # Run
+    seed: int = 0
+    precision: str = 'bf16-mixed'
+    workers: int = 2  # processes that prepare images
+    validate_every: int = 1  # epochs
+
+    def __post_init__(self) -> None:
+        _one_of('augmentation', self.augmentation, AUGMENTATIONS)
+        _one_of('schedule', self.schedule, SCHEDULES)
+        _one_of('backbone', self.backbone, BACKBONES)
+        for name in ('input_height', 'input_width', 'epochs', 'batch_size', 'validate_every'):
+            if getattr(self, name) < 1:
+                raise ConfigError(f'{name} must be at least 1, got {getattr(self, name)}')
+        if self.folds < 2 or not -1 <= self.fold < self.folds:
+            raise ConfigError(
+                f'folds must be at least 2 and fold in [-1, folds), got {self.folds}, {self.fold}'
+            )
+        if self.weight_decay and self.l2:
+            raise ConfigError('weight_decay (AdamW) and l2 (Adam) exclude each other; set one to 0')
+
+
+def read(path: str | Path, overrides: Sequence[str] = ()) -> TrainingConfig:
+    """
+    Read a YAML file of settings, then apply overrides of the form `key=value`.
+
+    ConfigError names the setting that does not exist, has another type or is out of range.
+    """
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding='utf-8')) or {}
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigError(f'cannot read the configuration {path}: {error}') from error
+    if not isinstance(values, dict):
+        raise ConfigError(f'{path} must hold `key: value` lines')
+    for override in overrides:
+        key, equals, value = override.partition('=')
+        if not equals:
+            raise ConfigError(f'an override has the form key=value, got {override!r}')
+        values[key.strip()] = yaml.safe_load(value)
+    types = get_type_hints(TrainingConfig)
+    return TrainingConfig(**{key: _typed(key, value, types) for key, value in values.items()})
+
+
+def _typed(key: str, value: Any, types: dict[str, type]) -> Any:
+    if key not in types:
+        raise ConfigError(f'there is no setting {key!r}; there are {", ".join(sorted(types))}')
+    wanted = types[key]
+    if wanted is float and isinstance(value, (int, float, str)) and not isinstance(value, bool):
+        try:
+            return float(value)  # YAML reads 1e-3 as a string
+        except ValueError:
+            pass
+    elif type(value) is wanted:
+        return value
+    raise ConfigError(f'{key} must be of type {wanted.__name__}, got {value!r}')
+
+
+def _one_of(name: str, value: str, allowed: Sequence[str]) -> None:
+    if value not in allowed:
+        raise ConfigError(f'{name} must be one of {", ".join(allowed)}, got {value!r}')

@@ -1,0 +1,143 @@
+"""
+KITTI Road from its own folders: pairs of a camera image and its road label, and folds of them.
+
+Fritsch, Kuehnl & Geiger, "A New Performance Measure and Evaluation Benchmark for Road Detection
+Algorithms", ITSC 2013. Label colours as in its devkit: road where blue > 0, valid where red > 0;
+what is not valid (black: another carriageway) is never scored nor trained on.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+NOT_ROAD, ROAD, NOT_SCORED = 0, 1, 255
+IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.webp')
+CATEGORIES = ('um', 'umm', 'uu')
+
+
+class DataError(ValueError):
+    """A data folder, image or label that cannot be used; names it and says why."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One labelled image: `um_000000` of category `um`."""
+
+    name: str
+    category: str
+    image_path: Path
+    label_path: Path
+
+    def read_image(self) -> np.ndarray:
+        """Return the image, uint8 (H, W, 3) BGR. DataError if it cannot be decoded."""
+        return _decode(self.image_path)
+
+    def read_label(self) -> np.ndarray:
+        """Return the label, uint8 (H, W) of NOT_ROAD, ROAD, NOT_SCORED. DataError as above."""
+        bgr = _decode(self.label_path)
+        label = np.where(bgr[..., 0] > 0, ROAD, NOT_ROAD).astype(np.uint8)
+        label[bgr[..., 2] == 0] = NOT_SCORED
+        return label
+
+    def read(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return image and label. DataError if one is unreadable or their sizes differ."""
+        image, label = self.read_image(), self.read_label()
+        if image.shape[:2] != label.shape:
+            raise DataError(
+                f'{self.label_path} is {label.shape[1]}x{label.shape[0]}, its image '
+                f'{image.shape[1]}x{image.shape[0]}; they must have the same size'
+            )
+        if not np.any(label != NOT_SCORED):
+            raise DataError(
+                f'{self.label_path} has no pixel with red > 0; KITTI Road labels are red for '
+                'not road, magenta for road and black for not scored'
+            )
+        return image, label
+
+
+def find_pairs(folder: str | Path) -> list[Pair]:
+    """
+    Return every labelled image under a KITTI Road folder, sorted by category and number.
+
+    folder: holds `training/image_2/um_000000.png` (or .jpg, .webp) and
+    `training/gt_image_2/um_road_000000.png`. Lane labels (`um_lane_...`) are left out.
+    DataError if there is nothing, or a label has no image or an image no label.
+    """
+    images_dir = Path(folder) / 'training' / 'image_2'
+    labels_dir = Path(folder) / 'training' / 'gt_image_2'
+    for directory in (images_dir, labels_dir):
+        if not directory.is_dir():
+            raise DataError(
+                f'{directory} does not exist; --data takes the folder that holds '
+                'training/image_2 and training/gt_image_2 (KITTI Road\'s own layout)'
+            )
+    images = {p.stem: p for p in images_dir.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES}
+    labels = {
+        f'{match[1]}_{match[2]}': path
+        for path in labels_dir.glob('*.png')
+        if (match := re.fullmatch(r'(.+)_road_(\d+)', path.stem))
+    }
+    if not images:
+        raise DataError(f'{images_dir} holds no .png, .jpg or .webp image')
+    for missing, kind, directory in (
+        (images.keys() - labels.keys(), 'label', labels_dir),
+        (labels.keys() - images.keys(), 'image', images_dir),
+    ):
+        if missing:
+            raise DataError(
+                f'{len(missing)} files have no {kind} in {directory}: '
+                f'{", ".join(sorted(missing)[:5])}'
+            )
+    return [
+        Pair(name, name.rpartition('_')[0], images[name], labels[name]) for name in sorted(images)
+    ]
+
+
+def split_fold(pairs: Sequence[Pair], folds: int, fold: int) -> tuple[list[Pair], list[Pair]]:
+    """
+    Split into training and validation pairs; `fold` of `folds` validates.
+
+    Each category is cut into `folds` runs of consecutive images, because neighbours come from the
+    same drive and look alike: a random split would validate on what was trained on. The last fold
+    of six is close to the val3 split of KittiSeg. With fold -1 everything trains.
+    """
+    training: list[Pair] = []
+    validation: list[Pair] = []
+    for category in sorted({pair.category for pair in pairs}):
+        members = [pair for pair in pairs if pair.category == category]
+        for index, pair in enumerate(members):
+            chosen = index * folds // len(members) == fold
+            (validation if chosen else training).append(pair)
+    return training, validation
+
+
+def read_all(pairs: Sequence[Pair]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """
+    Read every pair. DataError counts the bad ones and names the first few.
+
+    The 289 images of KITTI Road take 0.5 GB decoded, and every bad file is known before training
+    starts.
+    """
+    samples, errors = [], []
+    for pair in pairs:
+        try:
+            samples.append(pair.read())
+        except DataError as error:
+            errors.append(str(error))
+    if errors:
+        raise DataError('\n'.join([f'{len(errors)} of {len(pairs)} pairs are bad:', *errors[:10]]))
+    return samples
+
+
+def _decode(path: Path) -> np.ndarray:
+    data = np.fromfile(path, np.uint8) if path.stat().st_size else None
+    image = None if data is None else cv2.imdecode(data, cv2.IMREAD_COLOR)
+    if image is None:
+        raise DataError(f'{path} cannot be decoded as an image')
+    return image
