@@ -99,6 +99,8 @@ class ModelInfo:
     code_version: str = ''
 
     def __post_init__(self) -> None:
+        if not isinstance(self.architecture, Mapping):
+            raise ValueError(f'architecture must be a mapping, got {self.architecture!r}')
         if not 0.0 <= self.threshold <= 1.0:
             raise ValueError(f'threshold must be in [0, 1], got {self.threshold}')
 

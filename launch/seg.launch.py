@@ -1,0 +1,146 @@
+"""
+Start road_seg_node, and on request rviz2 and a bag.
+
+    ros2 launch road_seg_ros seg.launch.py image_topic:=/kitti/camera_color_left/image_raw
+    ros2 launch road_seg_ros seg.launch.py bag:=kitti_bag rviz:=true
+    ros2 launch road_seg_ros seg.launch.py --show-args
+"""
+
+from __future__ import annotations
+
+from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
+from launch.actions import (
+    DeclareLaunchArgument,
+    ExecuteProcess,
+    OpaqueFunction,
+    RegisterEventHandler,
+    SetEnvironmentVariable,
+    Shutdown,
+)
+from launch_ros.actions import LifecycleNode, Node
+from launch_ros.event_handlers import OnStateTransition
+
+from road_seg_ros.parameters import BY_NAME, broken_rule
+from road_seg_ros.resources import find_resource
+from road_seg_ros.transport import profile_environment
+from rclpy.parameter import Parameter
+
+BOOL = ('true', 'false')
+LOG_LEVELS = ('debug', 'info', 'warn', 'error', 'fatal')
+# Launch arguments that set a parameter of the same name; '' leaves it to params_file.
+NODE_PARAMETERS = ('model_path', 'device', 'engine', 'precision', 'threshold')
+
+
+def generate_launch_description() -> LaunchDescription:
+    """Declare the arguments; everything else needs their values."""
+    arguments = [
+        _argument('image_topic', 'camera/image_raw', 'Camera topic to subscribe to.'),
+        _argument('mask_topic', 'road_seg/mask', 'Topic of the mono8 drivable mask.'),
+        _argument('overlay_topic', 'road_seg/overlay', 'Topic of the overlay image.'),
+        *(
+            _argument(name, '', f'{BY_NAME[name].description} One of: {BY_NAME[name].rule}. '
+                      'Empty: as params_file says.')
+            for name in NODE_PARAMETERS
+        ),
+        _argument(
+            'params_file', str(find_resource('config/seg.yaml')), 'YAML file of all parameters.'
+        ),
+        _argument('namespace', '', 'Namespace of the node and of its relative topics.'),
+        _argument('use_sim_time', 'false', 'Take the time from /clock; bag implies it.', BOOL),
+        _argument('rviz', 'false', 'Start rviz2 with mask and overlay.', BOOL),
+        _argument('bag', '', 'rosbag2 to play with --clock once the node is active.'),
+        _argument('respawn', 'false', 'Start the node again when it ends.', BOOL),
+        _argument('log_level', 'info', 'Log level of the node.', LOG_LEVELS),
+    ]  # fmt: skip
+    return LaunchDescription([*arguments, OpaqueFunction(function=_start)])
+
+
+def _argument(
+    name: str, default: str, description: str, choices: tuple[str, ...] | None = None
+) -> DeclareLaunchArgument:
+    return DeclareLaunchArgument(
+        name, default_value=default, description=description, choices=choices
+    )
+
+
+def _start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
+    args = context.launch_configurations
+    bag, namespace = args['bag'], args['namespace']
+    respawn = args['respawn'] == 'true'
+    use_sim_time = args['use_sim_time'] == 'true' or bool(bag)
+    overlay_topic = args['overlay_topic']
+    node = LifecycleNode(
+        package='road_seg_ros',
+        executable='road_seg_node',
+        name='road_seg',
+        namespace=namespace,
+        parameters=[
+            args['params_file'],
+            {**_given_parameters(args), 'use_sim_time': use_sim_time},
+        ],
+        remappings=[
+            ('camera/image_raw', args['image_topic']),
+            ('~/mask', args['mask_topic']),
+            ('~/overlay', overlay_topic),
+            ('~/overlay/compressed', f'{overlay_topic}/compressed'),
+        ],
+        arguments=['--ros-args', '--log-level', args['log_level']],
+        output='screen',
+        emulate_tty=True,
+        respawn=respawn,
+        respawn_delay=1.0,
+        # A launch without its node would look alive and do nothing.
+        on_exit=None if respawn else Shutdown(reason='road_seg_node ended'),
+    )
+    environment = profile_environment(context.environment)
+    actions: list[LaunchDescriptionEntity] = [
+        SetEnvironmentVariable(name, value) for name, value in environment.items()
+    ]
+    if bag:
+        play = ExecuteProcess(cmd=['ros2', 'bag', 'play', bag, '--clock'], output='screen')
+        # Not before: a player that starts blindly loses its first seconds.
+        actions.append(
+            RegisterEventHandler(
+                OnStateTransition(
+                    target_lifecycle_node=node,
+                    goal_state='active',
+                    entities=[play],
+                    handle_once=True,
+                )
+            )
+        )
+    actions.append(node)
+    if args['rviz'] == 'true':
+        actions.append(
+            Node(
+                package='rviz2',
+                executable='rviz2',
+                namespace=namespace,
+                arguments=['-d', str(find_resource('config/seg.rviz'))],
+                parameters=[{'use_sim_time': use_sim_time}],
+                remappings=[
+                    ('/road_seg/mask', args['mask_topic']),
+                    ('/road_seg/overlay', overlay_topic),
+                ],
+            )
+        )
+    return actions
+
+
+def _given_parameters(args: dict[str, str]) -> dict[str, str | float]:
+    """Return the parameters given on the command line, checked, with their own types."""
+    given = {}
+    for name in NODE_PARAMETERS:
+        text = args[name]
+        if not text:
+            continue
+        value: str | float = text
+        if isinstance(BY_NAME[name].default, float):
+            try:
+                value = float(text)
+            except ValueError:
+                pass  # refused below, with the rule
+        if problem := broken_rule([Parameter(name, value=value)]):
+            raise ValueError(problem)
+        given[name] = value
+    return given

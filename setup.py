@@ -1,0 +1,62 @@
+"""Packaging: an ament_python package for colcon, a plain Python package for pip."""
+
+import re
+from pathlib import Path
+
+from setuptools import setup
+
+PACKAGE = 'road_seg_ros'
+SHARE = f'share/{PACKAGE}'
+VERSION = re.search(r"__version__ = '(.+)'", Path(PACKAGE, '__init__.py').read_text())[1]
+
+
+def files(folder, *patterns):
+    """Return the data_files entry that installs the matching files of a folder under share."""
+    paths = sorted(str(path) for pattern in patterns for path in Path(folder).glob(pattern))
+    return f'{SHARE}/{folder}', paths
+
+
+# The ROS 2 wheels on PyPI are a community build: for demo, tests and CI, so pinned exactly.
+ROS_WHEELS = [
+    'ros-rclpy==9.1.2',
+    'ros-lifecycle-msgs==2.3.0',
+    'ros-std-srvs==5.5.1',
+    'ros-sensor-msgs==5.5.1',
+    'ros-diagnostic-msgs==5.5.1',
+    'ros-rmw-fastrtps-cpp==9.3.3',
+]
+
+setup(
+    name=PACKAGE,
+    version=VERSION,
+    description='Drivable road segmentation for ROS 2: FCN-8 on VGG-16, trained on KITTI Road',
+    long_description=Path('README.md').read_text(encoding='utf-8'),
+    long_description_content_type='text/markdown',
+    license='Apache-2.0',
+    maintainer='road_seg_ros developers',
+    maintainer_email='maintainers@road-seg-ros.invalid',
+    python_requires='>=3.10',
+    packages=[PACKAGE, f'{PACKAGE}.engines'],
+    data_files=[
+        ('share/ament_index/resource_index/packages', [f'resource/{PACKAGE}']),
+        (SHARE, ['package.xml']),
+        files('launch', '*.launch.py'),
+        files('config', '*.yaml', '*.xml', '*.rviz'),
+        (f'{SHARE}/weights', [str(path) for path in Path(PACKAGE, 'weights').glob('*.*')]),
+    ],
+    zip_safe=False,
+    install_requires=['numpy', 'opencv-python-headless', 'safetensors>=0.4', 'torch>=2.1'],
+    extras_require={
+        'demo': ['rosbags>=0.10'],
+        'openvino': ['openvino>=2024.4'],
+        'training': ['lightning>=2.4', 'pyyaml', 'tensorboard', 'torchvision>=0.16', 'tqdm'],
+        'test': ['hypothesis', 'pytest', 'ruff'],
+        'ros': ROS_WHEELS,
+    },
+    entry_points={
+        'console_scripts': [
+            f'road_seg_node = {PACKAGE}.node:main',
+            f'road_seg_demo = {PACKAGE}.demo:main',
+        ],
+    },
+)

@@ -1,0 +1,82 @@
+"""What every test shares: a ROS domain of its own, tiny data, and a tiny model."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = ROOT.parent / 'shared'  # real data, where a developer has it
+DOMAINS = range(1, 101)  # what fits the default port range on Linux
+_domain_lock = None  # held open until the process ends
+
+
+def pytest_configure() -> None:
+    """Take a ROS domain that no other test run on this machine has, and keep to this machine."""
+    global _domain_lock
+    os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
+    for domain in DOMAINS:
+        lock = open(Path(tempfile.gettempdir()) / f'road_seg_ros_test_domain_{domain}', 'w')
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            continue
+        _domain_lock = lock
+        os.environ['ROS_DOMAIN_ID'] = str(domain)
+        break
+    from road_seg_ros.transport import profile_environment
+
+    os.environ.update(profile_environment(os.environ))
+
+
+@pytest.fixture(scope='session')
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a model file with a small network of random weights: quick, and of no use."""
+    import torch
+
+    from road_seg_ros import checkpoint
+    from road_seg_ros.fcn8 import FCN8
+
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp('model') / 'tiny.safetensors'
+    info = checkpoint.ModelInfo({}, threshold=0.5, data='none', data_license='none')
+    checkpoint.save(path, FCN8(width=0.05, head='none'), info)
+    return path
+
+
+@pytest.fixture(scope='session')
+def kitti_like(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder in KITTI Road's layout: ten small synthetic scenes of each category."""
+    from road_seg_ros import synthetic
+
+    folder = tmp_path_factory.mktemp('kitti_road')
+    images = folder / 'training' / 'image_2'
+    labels = folder / 'training' / 'gt_image_2'
+    images.mkdir(parents=True)
+    labels.mkdir()
+    for offset, category in enumerate(('um', 'umm', 'uu')):
+        for index in range(10):
+            scene = synthetic.render(1000 * offset + index, 94, 310)
+            label = np.zeros((*scene.road.shape, 3), np.uint8)
+            label[..., 2] = 255  # red: scored
+            label[..., 0] = scene.road  # blue: road
+            label[:10] = 0  # black: not scored
+            cv2.imwrite(str(images / f'{category}_{index:06d}.png'), scene.image)
+            cv2.imwrite(str(labels / f'{category}_road_{index:06d}.png'), label)
+    return folder
+
+
+@pytest.fixture(scope='session')
+def kitti_road() -> Path:
+    """Return KITTI Road itself, or skip."""
+    folder = SHARED / 'kitti_road'
+    if not folder.is_dir():
+        pytest.skip(f'KITTI Road is not at {folder}')
+    return folder
