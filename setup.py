@@ -3,17 +3,18 @@
 import re
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 PACKAGE = 'road_seg_ros'
 SHARE = f'share/{PACKAGE}'
-VERSION = re.search(r"__version__ = '(.+)'", Path(PACKAGE, '__init__.py').read_text())[1]
+ROOT = Path(__file__).resolve().parent  # not the working directory: colcon builds elsewhere
+VERSION = re.search(r"__version__ = '(.+)'", (ROOT / PACKAGE / '__init__.py').read_text())[1]
 
 
 def files(folder, *patterns):
     """Return the data_files entry that installs the matching files of a folder under share."""
     paths = sorted(str(path) for pattern in patterns for path in Path(folder).glob(pattern))
-    return f'{SHARE}/{folder}', paths
+    return f'{SHARE}/{Path(folder).name}', paths
 
 
 # The ROS 2 wheels on PyPI are a community build: for demo, tests and CI, so pinned exactly.
@@ -30,19 +31,19 @@ setup(
     name=PACKAGE,
     version=VERSION,
     description='Drivable road segmentation for ROS 2: FCN-8 on VGG-16, trained on KITTI Road',
-    long_description=Path('README.md').read_text(encoding='utf-8'),
+    long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     maintainer='road_seg_ros developers',
     maintainer_email='maintainers@road-seg-ros.invalid',
     python_requires='>=3.10',
-    packages=[PACKAGE, f'{PACKAGE}.engines'],
+    packages=find_packages(include=[PACKAGE, f'{PACKAGE}.*']),
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{PACKAGE}']),
         (SHARE, ['package.xml']),
         files('launch', '*.launch.py'),
         files('config', '*.yaml', '*.xml', '*.rviz'),
-        (f'{SHARE}/weights', [str(path) for path in Path(PACKAGE, 'weights').glob('*.*')]),
+        files(f'{PACKAGE}/weights', '*.safetensors', '*.md'),
     ],
     zip_safe=False,
     install_requires=['numpy', 'opencv-python-headless', 'safetensors>=0.4', 'torch>=2.1'],

@@ -8,7 +8,6 @@ Start road_seg_node, and on request rviz2 and a bag.
 
 from __future__ import annotations
 
-from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 from launch.actions import (
     DeclareLaunchArgument,
     ExecuteProcess,
@@ -19,11 +18,12 @@ from launch.actions import (
 )
 from launch_ros.actions import LifecycleNode, Node
 from launch_ros.event_handlers import OnStateTransition
+from rclpy.parameter import Parameter
 
+from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 from road_seg_ros.parameters import BY_NAME, broken_rule
 from road_seg_ros.resources import find_resource
 from road_seg_ros.transport import profile_environment
-from rclpy.parameter import Parameter
 
 BOOL = ('true', 'false')
 LOG_LEVELS = ('debug', 'info', 'warn', 'error', 'fatal')

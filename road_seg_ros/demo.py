@@ -73,8 +73,10 @@ class Report:
             'device': self.device,
             'frames in': str(self.frames),
             'masks out': str(self.masks),
-            'dropped': f'{self.frames - self.masks} ({self.dropped_by_node} overtaken in the node, '
-            f'{self.rejected_by_node} malformed)',
+            'dropped': (
+                f'{self.frames - self.masks} ({self.dropped_by_node} overtaken in the node, '
+                f'{self.rejected_by_node} malformed)'
+            ),
             'latency median': f'{np.percentile(latency, 50):.1f} ms',
             'latency p95': f'{np.percentile(latency, 95):.1f} ms',
         }
@@ -334,7 +336,9 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument('--out', type=Path, default=Path('out/demo'), help='default: out/demo')
     parser.add_argument('--rate', type=float, default=10.0, help='frames a second, default 10')
-    parser.add_argument('--frames', type=int, default=SYNTHETIC_FRAMES, help='of the synthetic drive')
+    parser.add_argument(
+        '--frames', type=int, default=SYNTHETIC_FRAMES, help='of the synthetic drive'
+    )
     parser.add_argument('--seed', type=int, default=0, help='of the synthetic drive')
     own, node_arguments = _split_at_dashes(sys.argv[1:] if arguments is None else arguments)
     args = parser.parse_args(own)

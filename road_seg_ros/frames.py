@@ -97,7 +97,9 @@ def _open_images(folder: Path, kind: str) -> Frames:
     paths = _files(folder, IMAGE_SUFFIXES)
     if not paths:
         raise SourceError(f'{folder} holds no image ({", ".join(IMAGE_SUFFIXES)})')
-    return Frames(f'{kind}: {len(paths)} images of {folder}', _read_images(paths, _times(folder, paths)))
+    return Frames(
+        f'{kind}: {len(paths)} images of {folder}', _read_images(paths, _times(folder, paths))
+    )
 
 
 def _times(folder: Path, paths: list[Path]) -> list[float]:
@@ -122,7 +124,7 @@ def _seconds(line: str) -> float:
 
 
 def _read_images(paths: list[Path], times: list[float]) -> Iterator[Frame]:
-    for path, time in zip(paths, times):
+    for path, time in zip(paths, times, strict=False):  # timestamps may go on
         data = np.fromfile(path, np.uint8)
         image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
         if image is None:
@@ -158,7 +160,9 @@ def _open_bag(path: Path) -> Frames:
         from rosbags.highlevel import AnyReader, AnyReaderError
         from rosbags.typesys import Stores, get_typestore
     except ImportError as error:
-        raise SourceError(f'reading {path} needs the package rosbags: pip install rosbags') from error
+        raise SourceError(
+            f'reading {path} needs the package rosbags: pip install rosbags'
+        ) from error
     from sensor_msgs.msg import CompressedImage, Image
 
     from road_seg_ros import image_msgs

@@ -100,7 +100,9 @@ def matching_reliability(
     if setting == 'auto':
         lossy = any(p.qos_profile.reliability == ReliabilityPolicy.BEST_EFFORT for p in publishers)
         setting = 'best_effort' if lossy else 'reliable'
-    return ReliabilityPolicy.BEST_EFFORT if setting == 'best_effort' else ReliabilityPolicy.RELIABLE
+    return (
+        ReliabilityPolicy.BEST_EFFORT if setting == 'best_effort' else ReliabilityPolicy.RELIABLE
+    )
 
 
 def why_silent(
@@ -120,10 +122,7 @@ def why_silent(
         if publisher.topic_type != type_name:
             return f'{name} publishes {topic} as {publisher.topic_type}, not {type_name}'
         offered = publisher.qos_profile.reliability
-        if (
-            reliability == ReliabilityPolicy.RELIABLE
-            and offered == ReliabilityPolicy.BEST_EFFORT
-        ):
+        if reliability == ReliabilityPolicy.RELIABLE and offered == ReliabilityPolicy.BEST_EFFORT:
             return (
                 f'QoS conflict: {name} offers {topic} best effort, this node asks for reliable; '
                 'set input_reliability to auto or best_effort'

@@ -80,7 +80,7 @@ def image_to_bgr(message: Image) -> np.ndarray:
     row_bytes = width * layout.channels * itemsize
     if step < row_bytes:
         raise ImageError(
-            f'step is {step}, a row of {width} pixels of {message.encoding} takes {row_bytes} bytes'
+            f'step is {step}, a row of {width} {message.encoding} pixels takes {row_bytes} bytes'
         )
     rows = height * layout.rows_per_2 // 2
     if len(message.data) < rows * step:

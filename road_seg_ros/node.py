@@ -15,7 +15,6 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
-from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
@@ -27,7 +26,7 @@ from road_seg_ros.image_input import ImageInput
 from road_seg_ros.image_msgs import ImageError
 from road_seg_ros.latest_frame import LatestFrame
 from road_seg_ros.outputs import Outputs
-from road_seg_ros.parameters import BY_NAME, LIVE
+from road_seg_ros.parameters import BY_NAME, LIVE, ParameterError
 
 NODE_NAME = 'road_seg'
 DIAGNOSTICS_PERIOD_S = 1.0
@@ -218,17 +217,16 @@ class RoadSegNode(LifecycleNode):
             return SetParametersResult(successful=False, reason=problem)
         self._settings = self._settings.changed(changes)
         later = [c.name for c in changes if c.name in BY_NAME and BY_NAME[c.name].effect != LIVE]
-        if not later or self._segmenter is None:
-            return SetParametersResult(successful=True)
-        note = f'{", ".join(later)}: takes effect at the next configure'
-        self.get_logger().info(note)
-        return SetParametersResult(successful=True, reason=note)
+        if later and self._segmenter is not None:
+            # Not as the result's reason: rclpy drops that of a success.
+            self.get_logger().warning(f'{", ".join(later)}: takes effect at the next configure')
+        return SetParametersResult(successful=True)
 
     def _supervise(self) -> None:
         if self._broken and self._active:
             self.get_logger().error(
-                f'{ERRORS_IN_A_ROW} inferences in a row failed; unloading the model. Check device, '
-                'engine and precision (and free memory), then configure and activate again'
+                f'{ERRORS_IN_A_ROW} inferences in a row failed; unloading the model. Check '
+                'device, engine, precision and free memory, then configure and activate again'
             )
             self.trigger_deactivate()
         elif self._input is not None:
@@ -293,9 +291,13 @@ def main(args: list[str] | None = None) -> int:
         executor.spin()
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
-    except (ParameterException, ValueError) as error:
+    except ParameterError as error:
         rclpy.logging.get_logger(NODE_NAME).fatal(str(error))
         return 1
+    except Exception:
+        if rclpy.ok():
+            raise
+        # A signal took the context away from under a callback: a normal end.
     finally:
         if node is not None:
             node.destroy_node()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import array
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, ParameterDescriptor
+from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
@@ -18,9 +20,13 @@ LARGEST = 1e9  # stands for "no upper limit" in a range
 LIVE, ON_CONFIGURE, AT_START = 'live', 'on configure', 'at start'
 
 
+class ParameterError(ValueError):
+    """A parameter that was given a value it may not have; says which and what it may."""
+
+
 @dataclass(frozen=True)
 class Declaration:
-    """One parameter. `check` returns the rule that a value breaks, or ''."""
+    """One parameter. `check` tells whether a value of the default's type is allowed."""
 
     name: str
     default: Any
@@ -30,12 +36,23 @@ class Declaration:
     check: Callable[[Any], bool] = lambda value: True
     bounds: tuple[float, float] | None = None
 
+    def allows(self, value: Any) -> bool:
+        """Whether the value has the right type and range; a whole number may stand for a double."""
+        kind = type(self.default)
+        if kind is list:
+            return isinstance(value, tuple) and self.check(value)
+        right_type = type(value) is kind or (kind is float and type(value) is int)
+        return right_type and self.check(value)
+
     def descriptor(self) -> ParameterDescriptor:
         """Return what `ros2 param describe` shows."""
         descriptor = ParameterDescriptor(
             description=f'{self.description} Takes effect {self.effect}.',
             additional_constraints=self.rule,
             read_only=self.effect == AT_START,
+            # Or rclpy refuses another type itself, without saying which parameter it was, and
+            # `ros2 param set ... threshold 1` fails because 1 is not 1.0.
+            dynamic_typing=True,
         )
         if self.bounds:
             low, high = self.bounds
@@ -81,7 +98,9 @@ DECLARATIONS = (
     Declaration(
         'overlay_color', [0, 255, 0], 'three of 0..255, RGB', LIVE,
         'Colour of the tint on the overlay.',
-        lambda value: len(value) == 3 and all(0 <= channel <= 255 for channel in value),
+        lambda value: len(value) == 3 and all(
+            type(channel) is int and 0 <= channel <= 255 for channel in value
+        ),
     ),
     Declaration(
         'input_transport', 'raw', effect=ON_CONFIGURE,
@@ -138,15 +157,18 @@ def declare(node: Node) -> Settings:
     """
     Declare every parameter on the node, overrides applied, and return the values.
 
-    ValueError, or one of rclpy.exceptions, names a parameter whose override is not allowed.
+    ParameterError names a parameter whose override is not allowed.
     """
     values = {}
     for declaration in DECLARATIONS:
-        parameter = node.declare_parameter(
-            declaration.name, declaration.default, declaration.descriptor()
-        )
+        try:
+            parameter = node.declare_parameter(
+                declaration.name, declaration.default, declaration.descriptor()
+            )
+        except ParameterException as error:  # out of the descriptor's range
+            raise ParameterError(str(error)) from error
         if problem := broken_rule([parameter]):
-            raise ValueError(problem)
+            raise ParameterError(problem)
         values[parameter.name] = _plain(parameter.value)
     return Settings(**values)
 
@@ -158,13 +180,14 @@ def broken_rule(parameters: list[Parameter]) -> str:
         if declaration is None:
             continue
         value = _plain(parameter.value)
-        if type(value) is not type(_plain(declaration.default)) or not declaration.check(value):
+        if not declaration.allows(value):
             return f'{parameter.name} must be {declaration.rule}, got {_shown(value)}'
     return ''
 
 
 def _plain(value: Any) -> Any:
-    return tuple(value) if hasattr(value, '__len__') and not isinstance(value, str) else value
+    """Return a parameter's value with arrays as tuples."""
+    return tuple(value) if isinstance(value, (list, tuple, array.array)) else value
 
 
 def _shown(value: Any) -> str:

@@ -128,4 +128,4 @@ def threshold_mask(confidence: np.ndarray, threshold: float) -> np.ndarray:
     """
     # The smallest 8-bit confidence that counts as road; less a hair, for thresholds like 3 / 255.
     level = math.ceil(threshold * 255 - 1e-9)
-    return cv2.compare(confidence, level, cv2.CMP_GE)
+    return cv2.threshold(confidence, level - 1, 255, cv2.THRESH_BINARY)[1]  # above level - 1

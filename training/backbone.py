@@ -91,7 +91,9 @@ def _take(
     try:
         kernel, bias = weights[f'{name}.weight'].float(), weights[f'{name}.bias'].float()
     except KeyError as error:
-        raise BackboneError(f'the pretrained weights lack {error}; need torchvision VGG-16 keys')
+        raise BackboneError(
+            f'the pretrained weights lack {error}; they need the key names of torchvision VGG-16'
+        ) from error
     if kernel.ndim != dimensions or bias.shape != kernel.shape[:1]:
         raise BackboneError(f'{name} of the pretrained weights has shape {tuple(kernel.shape)}')
     return kernel, bias
@@ -112,5 +114,5 @@ def _download(kind: str) -> Mapping[str, torch.Tensor]:
     except OSError as error:
         raise BackboneError(
             f'torchvision could not download {kind}: {error}; give --backbone FILE with '
-            'torchvision\'s VGG-16 weights as .safetensors'
+            "torchvision's VGG-16 weights as .safetensors"
         ) from error

@@ -69,7 +69,9 @@ class TrainingConfig:
                 f'folds must be at least 2 and fold in [-1, folds), got {self.folds}, {self.fold}'
             )
         if self.weight_decay and self.l2:
-            raise ConfigError('weight_decay (AdamW) and l2 (Adam) exclude each other; set one to 0')
+            raise ConfigError(
+                'weight_decay (AdamW) and l2 (Adam) exclude each other; set one to 0'
+            )
 
 
 def read(path: str | Path, overrides: Sequence[str] = ()) -> TrainingConfig:

@@ -141,7 +141,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     print(table(scores))
     print(
-        f'{len(pairs)} images; percentages; iou at the model\'s threshold '
+        f"{len(pairs)} images; percentages; iou at the model's threshold "
         f'{segmenter.threshold:.3f}, the other columns at the threshold with the best F1'
     )
     if args.json:

@@ -75,7 +75,7 @@ def find_pairs(folder: str | Path) -> list[Pair]:
         if not directory.is_dir():
             raise DataError(
                 f'{directory} does not exist; --data takes the folder that holds '
-                'training/image_2 and training/gt_image_2 (KITTI Road\'s own layout)'
+                "training/image_2 and training/gt_image_2 (KITTI Road's own layout)"
             )
     images = {p.stem: p for p in images_dir.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES}
     labels = {

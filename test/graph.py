@@ -1,0 +1,160 @@
+"""A ROS graph for a test: the node under test, and a camera and viewer beside it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+
+from road_seg_ros.image_msgs import to_image
+from road_seg_ros.node import RoadSegNode
+
+TIMEOUT_S = 30.0  # for anything that takes a moment on a busy machine
+RELIABLE = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
+BEST_EFFORT = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
+
+
+def wait_for(condition: Callable[[], Any], what: str, timeout: float = TIMEOUT_S) -> Any:
+    """Return the condition's value once it is true; fail with `what` after the timeout."""
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        if value := condition():
+            return value
+        time.sleep(0.01)
+    raise AssertionError(f'waited {timeout:.0f} s for {what}')
+
+
+class Client(Node):
+    """Publishes images and keeps what comes back. Spins in a thread of its own."""
+
+    def __init__(self, qos: QoSProfile = RELIABLE, node: str = '/road_seg') -> None:
+        super().__init__('test_client')
+        self.target = node
+        self.received: dict[str, list[Any]] = {}
+        self.statuses: list[Any] = []
+        self.qos = qos
+        self.camera = self.create_publisher(Image, '/camera/image_raw', qos)
+        self.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, RELIABLE)
+        self._executor = SingleThreadedExecutor()
+        self._executor.add_node(self)
+        self._thread = threading.Thread(target=self._spin)
+        self._thread.start()
+
+    def _spin(self) -> None:
+        try:
+            self._executor.spin()
+        except ExternalShutdownException:
+            pass
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        self.statuses += [s for s in message.status if s.name.startswith(f'{self.target}:')]
+
+    def listen(self, topic: str, message_type: type = Image, qos: QoSProfile = RELIABLE) -> list:
+        """Subscribe to `/road_seg/TOPIC` and return the list that fills with its messages."""
+        messages = self.received[topic] = []
+        name = f'{self.target}/{topic}'
+        self.create_subscription(message_type, name, messages.append, qos)
+        wait_for(lambda: self.count_publishers(name), f'a publisher of {name}')
+        return messages
+
+    def wait_until_matched(self) -> None:
+        """Wait until the node under test listens to the camera."""
+        wait_for(self.camera.get_subscription_count, 'a subscription to the camera')
+
+    def send(self, pixels: np.ndarray, stamp_s: float | None = None, frame_id: str = 'cam') -> Any:
+        """Publish a bgr8 image, stamped now unless told otherwise. Returns its stamp."""
+        header = Header(frame_id=frame_id, stamp=self.get_clock().now().to_msg())
+        if stamp_s is not None:
+            header.stamp.sec = int(stamp_s)
+            header.stamp.nanosec = int((stamp_s - int(stamp_s)) * 1e9)
+        self.camera.publish(to_image(pixels, 'bgr8', header))
+        return header.stamp
+
+    def ask(self, message_type: type, service: str, request: Any) -> Any:
+        """Call a service of the node under test and return its response."""
+        client = self.create_client(message_type, f'{self.target}/{service}')
+        assert client.wait_for_service(TIMEOUT_S), f'no service {service}'
+        future = client.call_async(request)
+        response = wait_for(lambda: future.done() and future.result(), f'{service} to answer')
+        self.destroy_client(client)
+        return response
+
+    def wait_for_status(self, words: str) -> Any:
+        """Wait for a new diagnostic status whose message has these words, and return it."""
+        self.statuses.clear()
+        return wait_for(
+            lambda: next((s for s in self.statuses if words in s.message), None),
+            f'diagnostics with {words!r}',
+        )
+
+    def close(self) -> None:
+        """Stop spinning and leave the graph."""
+        self._executor.shutdown()
+        self._thread.join()
+        self.destroy_node()
+
+
+@contextmanager
+def running_node(start: bool = True, **parameters: Any) -> Iterator[RoadSegNode]:
+    """Run a RoadSegNode in this process, spun by a thread, configured and active if `start`."""
+    overrides = [Parameter(name, value=value) for name, value in parameters.items()]
+    node = RoadSegNode(parameter_overrides=overrides)
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    thread = threading.Thread(target=executor.spin)
+    try:
+        if start:
+            assert node.start()
+        thread.start()
+        yield node
+    finally:
+        executor.shutdown()
+        if thread.is_alive():
+            thread.join()
+        node.destroy_node()
+
+
+@contextmanager
+def ros() -> Iterator[None]:
+    """Initialise rclpy for a block."""
+    rclpy.init(args=[])
+    try:
+        yield
+    finally:
+        rclpy.try_shutdown()
+
+
+@contextmanager
+def node_process(*arguments: str, **options: Any) -> Iterator[subprocess.Popen[str]]:
+    """Run road_seg_node as a process of its own; stdout and stderr come together."""
+    process = subprocess.Popen(
+        [sys.executable, '-m', 'road_seg_ros.node', '--ros-args', *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, 'PYTHONUNBUFFERED': '1'},
+        **options,
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stdout.close()

@@ -1,0 +1,124 @@
+"""The diagnostics tell what goes on in one sentence, and count everything."""
+
+from __future__ import annotations
+
+import pytest
+from builtin_interfaces.msg import Time
+from diagnostic_msgs.msg import DiagnosticStatus
+
+from road_seg_ros.health import Health, Situation, diagnostic_array
+
+OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
+
+
+class FakeClock:
+    """Seconds that pass when told to."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def health(clock: FakeClock) -> Health:
+    return Health(clock)
+
+
+def _situation(**changes: object) -> Situation:
+    values = {'lifecycle_state': 'active', 'enabled': True, 'no_image_timeout': 2.0} | changes
+    return Situation(**values)
+
+
+def test_waiting_for_the_first_image_becomes_a_warning_with_a_reason(
+    health: Health, clock: FakeClock
+) -> None:
+    health.activated()
+    situation = _situation(no_image_reason='nobody publishes')
+    assert health.status(situation) == (OK, 'waiting for the first image')
+    clock.now += 2.5
+    assert health.status(situation) == (WARN, 'waiting for the first image: nobody publishes')
+
+
+def test_running_and_then_no_image(health: Health, clock: FakeClock) -> None:
+    health.image_received()
+    health.mask_published(10.0, 20.0)
+    assert health.status(_situation()) == (OK, 'running')
+    clock.now += 7.2
+    assert health.status(_situation(no_image_reason='why')) == (WARN, 'no image for 7 s: why')
+
+
+def test_paused_and_inactive(health: Health) -> None:
+    level, message = health.status(_situation(enabled=False))
+    assert level == OK and message.startswith('paused')
+    level, message = health.status(_situation(lifecycle_state='unconfigured'))
+    assert level == WARN and message == 'inactive: lifecycle state unconfigured'
+
+
+def test_failing_until_an_image_is_answered_again(health: Health) -> None:
+    health.image_received()
+    assert [health.inference_failed('no memory'), health.inference_failed('no memory')] == [1, 2]
+    assert health.status(_situation()) == (ERROR, 'failing: no memory')
+    health.mask_published(1.0, 1.0)
+    assert health.status(_situation()) == (OK, 'running')
+
+
+def test_rates_are_those_of_the_last_seconds(health: Health, clock: FakeClock) -> None:
+    for _ in range(30):
+        health.image_received()
+        clock.now += 0.1
+    assert health.values()['input rate (Hz)'] == '10.0'
+    assert health.values()['output rate (Hz)'] == '0.0'
+    clock.now += 10.0
+    assert health.values()['input rate (Hz)'] == '0.0'
+
+
+def test_latencies_are_median_and_95th_percentile(health: Health) -> None:
+    for value in range(1, 101):
+        health.mask_published(float(value), 2.0 * value)
+    values = health.values()
+    assert values['inference median (ms)'] == '50.5'
+    assert values['inference p95 (ms)'] == '95.0'
+    assert values['pipeline median (ms)'] == '101.0'
+
+
+def test_everything_is_counted(health: Health) -> None:
+    health.image_received()
+    health.image_dropped()
+    health.image_rejected('bad step')
+    health.inference_failed('broken')
+    values = health.values()
+    counts = {k: values[k] for k in ('received', 'published', 'dropped', 'rejected', 'errors')}
+    assert counts == {
+        'received': '1',
+        'published': '0',
+        'dropped': '1',
+        'rejected': '1',
+        'errors': '1',
+    }
+    assert values['last rejection'] == 'bad step'
+    assert values['last error'] == 'broken'
+
+
+def test_latency_is_never_negative(health: Health) -> None:
+    health.mask_published(1.0, -50.0)
+    assert health.values()['pipeline median (ms)'] == '0.0'
+
+
+def test_diagnostic_array_holds_one_status() -> None:
+    array = diagnostic_array(Time(sec=5), 'road_seg', 'cpu', OK, 'running', {'a (ms)': '1'})
+    assert array.header.stamp.sec == 5
+    [status] = array.status
+    assert (status.name, status.hardware_id, status.level, status.message) == (
+        'road_seg',
+        'cpu',
+        OK,
+        'running',
+    )
+    assert [(value.key, value.value) for value in status.values] == [('a (ms)', '1')]

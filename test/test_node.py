@@ -1,0 +1,544 @@
+"""The node on a real ROS graph: an image goes in, and everything the contract names comes out."""
+
+from __future__ import annotations
+
+import re
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from graph import BEST_EFFORT, RELIABLE, Client, node_process, ros, running_node, wait_for
+from lifecycle_msgs.msg import State, Transition
+from lifecycle_msgs.srv import ChangeState, GetState
+from rcl_interfaces.srv import DescribeParameters, SetParametersAtomically
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rclpy.qos import ReliabilityPolicy
+from sensor_msgs.msg import CompressedImage, Image
+from std_srvs.srv import SetBool
+
+from road_seg_ros import checkpoint, synthetic
+from road_seg_ros.image_msgs import compressed_to_bgr, image_to_bgr, to_image, to_jpeg
+from road_seg_ros.node import RoadSegNode
+from road_seg_ros.overlay import draw_overlay
+from road_seg_ros.parameters import DECLARATIONS
+from road_seg_ros.segmenter import RoadSegmenter
+
+CONFIG = Path(__file__).parent.parent / 'config'
+
+
+@pytest.fixture
+def context() -> Iterator[None]:
+    with ros():
+        yield
+
+
+@pytest.fixture
+def client(context: None) -> Iterator[Client]:
+    client = Client()
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def node(client: Client, tiny_model: Path) -> Iterator[RoadSegNode]:
+    with running_node(
+        model_path=str(tiny_model), device='cpu', engine='torch', precision='fp32'
+    ) as node:
+        client.wait_until_matched()
+        yield node
+
+
+@pytest.fixture(scope='module')
+def image() -> np.ndarray:
+    return synthetic.render(0, 94, 310).image
+
+
+def _answer(client: Client, messages: list, image: np.ndarray, **arguments: object) -> Image:
+    """Send one image and return the message that answers it."""
+    stamp = client.send(image, **arguments)
+    return wait_for(
+        lambda: next((m for m in messages if m.header.stamp == stamp), None), 'an answer'
+    )
+
+
+def _set(client: Client, **values: object) -> object:
+    parameters = [Parameter(k, value=v).to_parameter_msg() for k, v in values.items()]
+    request = SetParametersAtomically.Request(parameters=parameters)
+    return client.ask(SetParametersAtomically, 'set_parameters_atomically', request).result
+
+
+def _change_state(client: Client, transition: int) -> bool:
+    request = ChangeState.Request(transition=Transition(id=transition))
+    return client.ask(ChangeState, 'change_state', request).success
+
+
+def _state(client: Client) -> str:
+    return client.ask(GetState, 'get_state', GetState.Request()).current_state.label
+
+
+# Images
+
+
+def test_mask_keeps_the_header_and_size_of_its_image(
+    node: RoadSegNode, client: Client, image: np.ndarray
+) -> None:
+    masks = client.listen('mask')
+    mask = _answer(client, masks, image, stamp_s=12.5, frame_id='front_left')
+    assert mask.header.frame_id == 'front_left'
+    assert (mask.header.stamp.sec, mask.header.stamp.nanosec) == (12, 500_000_000)
+    assert (mask.height, mask.width, mask.encoding, mask.step) == (94, 310, 'mono8', 310)
+
+
+def test_outputs_are_what_the_library_gives(
+    node: RoadSegNode, client: Client, image: np.ndarray, tiny_model: Path
+) -> None:
+    topics = {name: client.listen(name) for name in ('mask', 'confidence', 'overlay')}
+    jpegs = client.listen('overlay/compressed', CompressedImage)
+    stamp = client.send(image)
+    wait_for(lambda: all(topics.values()) and jpegs, 'every output')
+    expected = RoadSegmenter.from_checkpoint(tiny_model, 'cpu', 'torch', 'fp32')(image)
+    mask, confidence, overlay = (topics[k][0] for k in ('mask', 'confidence', 'overlay'))
+    np.testing.assert_array_equal(image_to_bgr(mask)[..., 0], expected.mask)
+    np.testing.assert_array_equal(image_to_bgr(confidence)[..., 0], expected.confidence)
+    drawn = draw_overlay(image, expected.mask, (0, 255, 0), 0.5)
+    np.testing.assert_array_equal(image_to_bgr(overlay), drawn)
+    assert (confidence.encoding, overlay.encoding) == ('mono8', 'bgr8')
+    assert np.abs(compressed_to_bgr(jpegs[0]).astype(int) - drawn).mean() < 8
+    for message in (mask, confidence, overlay, jpegs[0]):
+        assert message.header.stamp == stamp
+
+
+@pytest.mark.parametrize('encoding', ['rgb8', 'mono8', 'padded'])
+def test_other_encodings_give_the_same_mask(
+    node: RoadSegNode, client: Client, image: np.ndarray, encoding: str
+) -> None:
+    masks = client.listen('mask')
+    gray = np.repeat(image[..., :1], 3, axis=2)
+    bgr = gray if encoding == 'mono8' else image
+    expected = image_to_bgr(_answer(client, masks, bgr))
+    stamp = client.get_clock().now().to_msg()
+    message = to_image(bgr, 'bgr8', masks[0].header)
+    if encoding == 'rgb8':
+        message = to_image(bgr[..., ::-1], 'rgb8', masks[0].header)
+    elif encoding == 'mono8':
+        message = to_image(gray[..., 0], 'mono8', masks[0].header)
+    else:
+        message.step += 7
+        rows = np.pad(bgr.reshape(len(bgr), -1), ((0, 0), (0, 7)), constant_values=99)
+        message.data = rows.tobytes()
+    message.header.stamp = stamp
+    client.camera.publish(message)
+    mask = wait_for(
+        lambda: next((m for m in masks if m.header.stamp == stamp), None), 'an answer'
+    )
+    np.testing.assert_array_equal(image_to_bgr(mask), expected)
+
+
+def test_malformed_images_are_rejected_and_the_next_good_one_answered(
+    node: RoadSegNode, client: Client, image: np.ndarray
+) -> None:
+    masks = client.listen('mask')
+    bad = to_image(image, 'bgr8', Image().header)
+    bad.height += 1
+    unknown = to_image(image, 'bgr8', Image().header)
+    unknown.encoding = 'xyz9'
+    for message in (bad, unknown, Image()):
+        before = node._health.rejected
+        client.camera.publish(message)
+        wait_for(lambda before=before: node._health.rejected == before + 1, 'a rejection')
+    assert _answer(client, masks, image).height == 94
+    status = client.wait_for_status('running')
+    values = {v.key: v.value for v in status.values}
+    assert values['rejected'] == '3'
+    assert '/camera/image_raw' in values['last rejection']
+    assert '0x0' in values['last rejection']
+
+
+def test_newest_frame_wins_while_inference_is_slow(
+    node: RoadSegNode, client: Client, image: np.ndarray
+) -> None:
+    masks = client.listen('mask')
+    _answer(client, masks, image)
+    gate = threading.Event()
+    fast = node._segmenter.engine
+
+    class Slow:
+        device, name, precision = fast.device, fast.name, fast.precision
+
+        def __call__(self, pixels: np.ndarray) -> np.ndarray:
+            gate.wait(30.0)
+            return fast(pixels)
+
+        def close(self) -> None:
+            fast.close()
+
+    node._segmenter.engine = Slow()
+    masks.clear()
+    sent = []
+    for count in range(1, 9):
+        sent.append(client.send(image))
+        wait_for(lambda count=count: node._health.received == 1 + count, 'the image to arrive')
+    # Services and parameters answer while the network runs.
+    assert _set(client, overlay_alpha=0.1).successful
+    assert _state(client) == 'active'
+    gate.set()
+    wait_for(lambda: len(masks) >= 2, 'two masks')
+    assert [m.header.stamp for m in masks] == [sent[0], sent[-1]]
+    assert node._health.dropped == 6
+
+
+def test_images_older_than_max_image_age_are_dropped(
+    node: RoadSegNode, client: Client, image: np.ndarray
+) -> None:
+    masks = client.listen('mask')
+    assert _set(client, max_image_age=5.0).successful
+    client.send(image, stamp_s=client.get_clock().now().nanoseconds / 1e9 - 60.0)
+    wait_for(lambda: node._health.dropped == 1, 'the old image to be dropped')
+    fresh = _answer(client, masks, image)
+    assert masks == [fresh]
+
+
+def test_compressed_images_are_taken_instead(
+    client: Client, tiny_model: Path, image: np.ndarray
+) -> None:
+    camera = client.create_publisher(CompressedImage, '/camera/image_raw/compressed', RELIABLE)
+    with running_node(
+        model_path=str(tiny_model), engine='torch', input_transport='compressed'
+    ):
+        masks = client.listen('mask')
+        wait_for(camera.get_subscription_count, 'the node to subscribe')
+        camera.publish(to_jpeg(image, Image().header))
+        wait_for(lambda: masks, 'a mask')
+        assert (masks[0].height, masks[0].width) == image.shape[:2]
+
+
+def test_failing_inference_is_counted_and_ends_in_the_error_state(
+    node: RoadSegNode, client: Client, image: np.ndarray
+) -> None:
+    masks = client.listen('mask')
+
+    class Broken:
+        device = name = precision = 'broken'
+
+        def __call__(self, pixels: np.ndarray) -> np.ndarray:
+            raise RuntimeError('out of memory')
+
+        def close(self) -> None:
+            pass
+
+    node._segmenter.engine = Broken()
+    for count in range(1, 6):
+        client.send(image)
+        wait_for(lambda count=count: node._health.errors >= count, 'an error')
+    wait_for(lambda: _state(client) == 'unconfigured', 'error processing')
+    assert _change_state(client, Transition.TRANSITION_CONFIGURE)
+    assert _change_state(client, Transition.TRANSITION_ACTIVATE)
+    client.wait_until_matched()
+    masks = client.listen('mask')
+    assert _answer(client, masks, image)
+
+
+# Reliability
+
+
+@pytest.mark.parametrize('qos', [RELIABLE, BEST_EFFORT])
+def test_any_publisher_is_matched(context: None, tiny_model: Path, image: np.ndarray, qos) -> None:
+    client = Client(qos)
+    try:
+        with running_node(model_path=str(tiny_model), engine='torch') as node:
+            masks = client.listen('mask')
+            wait_for(
+                lambda: node._input._subscription.qos_profile.reliability == qos.reliability,
+                'the subscription to match',
+            )
+            client.wait_until_matched()
+            wait_for(lambda: client.send(image) and masks, 'a mask')
+    finally:
+        client.close()
+
+
+def test_a_best_effort_publisher_beside_a_reliable_one_is_heard(
+    node: RoadSegNode, client: Client, image: np.ndarray
+) -> None:
+    masks = client.listen('mask')
+    other = client.create_publisher(Image, '/camera/image_raw', BEST_EFFORT)
+    wait_for(other.get_subscription_count, 'the node to follow')
+    reliability = node._input._subscription.qos_profile.reliability
+    assert reliability == ReliabilityPolicy.BEST_EFFORT
+    for publisher in (other, client.camera):
+        masks.clear()
+        message = to_image(image, 'bgr8', Image().header)
+        wait_for(lambda p=publisher, m=message: p.publish(m) or masks, 'a mask')
+
+
+def test_a_forced_conflict_is_explained(context: None, tiny_model: Path) -> None:
+    client = Client(BEST_EFFORT)
+    try:
+        with running_node(
+            model_path=str(tiny_model),
+            engine='torch',
+            input_reliability='reliable',
+            no_image_timeout=0.1,
+        ):
+            status = client.wait_for_status('QoS conflict')
+            assert 'input_reliability' in status.message
+            assert 'test_client' in status.message
+    finally:
+        client.close()
+
+
+# Services, parameters, diagnostics
+
+
+def test_enable_pauses_and_resumes(node: RoadSegNode, client: Client, image: np.ndarray) -> None:
+    masks = client.listen('mask')
+    response = client.ask(SetBool, 'enable', SetBool.Request(data=False))
+    assert (response.success, response.message) == (True, 'paused')
+    client.wait_for_status('paused')
+    client.send(image)
+    response = client.ask(SetBool, 'enable', SetBool.Request(data=True))
+    assert (response.success, response.message) == (True, 'running')
+    answer = _answer(client, masks, image)
+    assert masks == [answer]
+
+
+def test_threshold_is_live(node: RoadSegNode, client: Client, image: np.ndarray) -> None:
+    masks = client.listen('mask')
+    for threshold, values in ((0.0, {255}), (1.0, {0}), (0, {255})):
+        assert _set(client, threshold=threshold).successful
+        assert set(_answer(client, masks, image).data) == values
+    assert _set(client, threshold=-1.0).successful
+    _answer(client, masks, image)
+    assert node._segmenter.threshold == node._segmenter.info.threshold
+
+
+@pytest.mark.parametrize(
+    ('name', 'value', 'words'),
+    [
+        ('threshold', 1.5, ('threshold', '1.5', '1.0')),
+        ('threshold', -0.5, ('threshold must be -1 or 0..1, got -0.5',)),
+        ('threshold', float('nan'), ('threshold', 'nan')),
+        ('threshold', 'high', ("threshold must be -1 or 0..1, got 'high'",)),
+        ('threshold', 2, ('threshold must be -1 or 0..1, got 2',)),
+        ('overlay_color', [0.0, 1.0, 2.0], ('overlay_color must be three of 0..255',)),
+        ('overlay_color', [], ('overlay_color must be three of 0..255',)),
+        ('device', 1, ('device must be auto, cpu, cuda, cuda:N, got 1',)),
+        ('overlay_alpha', 2.0, ('overlay_alpha', '2.0', '1.0')),
+        ('overlay_color', [0, 0], ('overlay_color must be three of 0..255, RGB, got [0, 0]',)),
+        ('overlay_color', [0, 0, 256], ('overlay_color', '256')),
+        ('device', 'gpu', ('device must be auto, cpu, cuda, cuda:N', "'gpu'")),
+        ('engine', 'onnx', ('engine must be auto, torch, openvino', "'onnx'")),
+        ('precision', 'fp8', ('precision must be auto, fp32', "'fp8'")),
+        ('input_transport', 'udp', ('input_transport must be raw, compressed', "'udp'")),
+        ('input_reliability', 'best', ('input_reliability must be auto', "'best'")),
+        ('max_image_age', -1.0, ('max_image_age', '-1.0')),
+        ('no_image_timeout', 0.0, ('no_image_timeout must be above 0, got 0.0',)),
+        ('autostart', False, ('autostart',)),
+    ],
+)
+def test_a_bad_value_is_rejected_with_name_range_and_value(
+    node: RoadSegNode, client: Client, name: str, value: object, words: tuple[str, ...]
+) -> None:
+    before = node.get_parameter(name).value
+    result = _set(client, **{name: value})
+    assert not result.successful
+    for word in words:
+        assert word in result.reason
+    assert node.get_parameter(name).value == before
+
+
+def test_several_parameters_are_set_all_or_none(node: RoadSegNode, client: Client) -> None:
+    assert not _set(client, overlay_alpha=0.2, overlay_color=[1, 2]).successful
+    assert node.get_parameter('overlay_alpha').value == 0.5
+    assert node._settings.overlay_alpha == 0.5
+    assert _set(client, overlay_alpha=0.2, overlay_color=[1, 2, 3]).successful
+    assert (node._settings.overlay_alpha, node._settings.overlay_color) == (0.2, (1, 2, 3))
+
+
+def test_a_fixed_parameter_says_that_it_waits_for_configure(
+    node: RoadSegNode, client: Client, capfd: pytest.CaptureFixture
+) -> None:
+    assert _set(client, precision='bf16').successful
+    assert 'precision: takes effect at the next configure' in capfd.readouterr().err
+    assert node._segmenter.engine.precision == 'fp32'
+    for transition in (
+        Transition.TRANSITION_DEACTIVATE,
+        Transition.TRANSITION_CLEANUP,
+        Transition.TRANSITION_CONFIGURE,
+    ):
+        assert _change_state(client, transition)
+    assert node._segmenter.engine.precision == 'bf16'
+
+
+def test_every_parameter_is_described(node: RoadSegNode, client: Client) -> None:
+    names = [declaration.name for declaration in DECLARATIONS]
+    request = DescribeParameters.Request(names=names)
+    response = client.ask(DescribeParameters, 'describe_parameters', request)
+    for declaration, descriptor in zip(DECLARATIONS, response.descriptors, strict=True):
+        assert declaration.description in descriptor.description
+        assert declaration.effect in descriptor.description
+        assert descriptor.additional_constraints == declaration.rule
+
+
+def test_parameter_file_has_every_parameter_with_its_default() -> None:
+    content = yaml.safe_load((CONFIG / 'seg.yaml').read_text())
+    values = content['/**']['ros__parameters']
+    assert values == {declaration.name: declaration.default for declaration in DECLARATIONS}
+
+
+def test_diagnostics_name_model_device_and_rates(
+    node: RoadSegNode, client: Client, image: np.ndarray, tiny_model: Path
+) -> None:
+    client.wait_for_status('waiting for the first image')
+    masks = client.listen('mask')
+    for _ in range(5):
+        _answer(client, masks, image)
+    status = client.wait_for_status('running')
+    values = {v.key: v.value for v in status.values}
+    assert values['model'] == checkpoint.load_info(tiny_model).describe()
+    assert (values['device'], values['engine'], values['precision']) == ('cpu', 'torch', 'fp32')
+    assert values['threshold'] == '0.500'
+    assert values['published'] == '5'
+    for key in ('input rate (Hz)', 'output rate (Hz)', 'inference median (ms)'):
+        assert float(values[key]) > 0
+    assert float(values['pipeline p95 (ms)']) >= float(values['pipeline median (ms)'])
+    wait_for(lambda: 'no image for' in client.statuses[-1].message, 'silence to be noticed')
+
+
+# Lifecycle
+
+
+def test_lifecycle_goes_round_by_service(client: Client, tiny_model: Path, image) -> None:
+    with running_node(start=False, model_path=str(tiny_model), engine='torch') as node:
+        assert _state(client) == 'unconfigured'
+        for _ in range(2):
+            assert _change_state(client, Transition.TRANSITION_CONFIGURE)
+            assert _state(client) == 'inactive'
+            assert _change_state(client, Transition.TRANSITION_ACTIVATE)
+            client.wait_until_matched()
+            masks = client.listen('mask')
+            assert _answer(client, masks, image)
+            assert _change_state(client, Transition.TRANSITION_DEACTIVATE)
+            assert _change_state(client, Transition.TRANSITION_CLEANUP)
+            assert node._segmenter is None
+        assert _change_state(client, Transition.TRANSITION_UNCONFIGURED_SHUTDOWN)
+        assert _state(client) == 'finalized'
+
+
+def test_a_bad_model_leaves_the_node_unconfigured(client: Client, tiny_model: Path) -> None:
+    with running_node(start=False, model_path='/no/such/model') as node:
+        assert not _change_state(client, Transition.TRANSITION_CONFIGURE)
+        assert _state(client) == 'unconfigured'
+        assert _set(client, model_path=str(tiny_model), engine='torch').successful
+        assert _change_state(client, Transition.TRANSITION_CONFIGURE)
+        assert node._state_machine.current_state[0] == State.PRIMARY_STATE_INACTIVE
+
+
+# The process
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'words'),
+    [
+        (['-p', 'threshold:=1.5'], ('threshold', '1.5')),
+        (['-p', 'threshold:=-0.5'], ('threshold must be -1 or 0..1, got -0.5',)),
+        (['-p', 'threshold:=high'], ("threshold must be -1 or 0..1, got 'high'",)),
+        (['-p', 'overlay_color:=[1, 2]'], ('overlay_color', '[1, 2]')),
+        (['-p', 'device:=gpu'], ('device must be auto, cpu, cuda, cuda:N', "'gpu'")),
+        (['-p', 'device:=cuda:99'], ("device 'cuda:99' was asked for",)),
+        (['-p', 'model_path:=/no/model'], ("'/no/model' does not exist",)),
+        (['-p', f'model_path:={__file__}'], ('test_node.py', 'not a complete .safetensors')),
+        (['--no-such-argument'], ('bad ROS arguments', '--no-such-argument')),
+    ],
+)
+def test_a_bad_start_ends_with_one_line_and_a_status(
+    arguments: list[str], words: tuple[str, ...]
+) -> None:
+    with node_process(*arguments) as process:
+        output = process.communicate(timeout=60)[0]
+    lines = [line for line in output.splitlines() if re.search('ERROR|FATAL|bad ROS', line)]
+    assert process.returncode == 1
+    assert 'Traceback' not in output
+    assert len(lines) == 1, output
+    for word in words:
+        assert word in lines[0]
+
+
+@pytest.mark.parametrize('stop', [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize('busy', [False, True])
+def test_a_signal_ends_the_node_cleanly(
+    client: Client, tiny_model: Path, image: np.ndarray, stop: signal.Signals, busy: bool
+) -> None:
+    with node_process('-p', f'model_path:={tiny_model}', '-p', 'engine:=torch') as process:
+        client.wait_for_status('waiting for the first image')
+        if busy:
+            masks = client.listen('mask')
+            wait_for(lambda: client.send(image) and masks, 'a mask')
+            for _ in range(20):
+                client.send(image)
+        process.send_signal(stop)
+        told = time.monotonic()
+        output = process.communicate(timeout=20)[0]
+        took = time.monotonic() - told
+    assert (process.returncode, 'Traceback' in output) == (0, False), output
+    assert took < 2.0
+
+
+def test_autostart_false_waits_for_a_manager(client: Client, tiny_model: Path) -> None:
+    with node_process('-p', f'model_path:={tiny_model}', '-p', 'autostart:=false') as process:
+        client.wait_for_status('inactive: lifecycle state unconfigured')
+        assert process.poll() is None
+        assert _change_state(client, Transition.TRANSITION_CONFIGURE)
+        assert _state(client) == 'inactive'
+
+
+def test_topics_can_be_remapped_and_namespaced(context: None, tiny_model: Path, image) -> None:
+    client = Client(node='/car/road_seg')
+    try:
+        camera = client.create_publisher(Image, '/car/front/image', RELIABLE)
+        with node_process(
+            *('-r', '__ns:=/car', '-r', 'camera/image_raw:=front/image'),
+            *('-p', f'model_path:={tiny_model}'),
+        ):
+            masks = client.listen('mask')
+            wait_for(camera.get_subscription_count, 'the node to subscribe')
+            message = to_image(image, 'bgr8', Image().header)
+            wait_for(lambda: camera.publish(message) or masks, 'a mask')
+    finally:
+        client.close()
+
+
+def test_label_info_is_published_where_vision_msgs_is_installed(
+    node: RoadSegNode, client: Client
+) -> None:
+    vision_msgs = pytest.importorskip('vision_msgs.msg', reason='vision_msgs is not installed')
+    from road_seg_ros.outputs import LATCHED_QOS
+
+    messages = client.listen('label_info', vision_msgs.LabelInfo, LATCHED_QOS)
+    wait_for(lambda: messages, 'label info')
+    assert {c.class_id: c.class_name for c in messages[0].class_map} == {
+        0: 'not_drivable',
+        255: 'drivable',
+    }
+
+
+def test_training_code_is_not_needed_by_the_node() -> None:
+    import subprocess
+    import sys
+
+    code = (
+        'import sys; import road_seg_ros.node, road_seg_ros.segmenter as s; '
+        'bad = {"torchvision", "lightning", "training"} & set(sys.modules); assert not bad, bad'
+    )
+    subprocess.run([sys.executable, '-c', code], check=True)
+
+
+def test_client_names_do_not_leak(node: RoadSegNode) -> None:
+    assert isinstance(node, Node)
+    assert node.get_fully_qualified_name() == '/road_seg'

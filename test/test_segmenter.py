@@ -1,0 +1,215 @@
+"""RoadSegmenter turns any image into a confidence and a mask of its size."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from road_seg_ros import checkpoint, engines, synthetic
+from road_seg_ros.checkpoint import InputSize, ModelInfo, Normalization
+from road_seg_ros.engines import EngineError
+from road_seg_ros.fcn8 import FCN8
+from road_seg_ros.segmenter import RoadSegmenter, resize, threshold_mask
+
+DEMO_SEEDS = range(12)
+
+
+@pytest.fixture(scope='module')
+def segmenter() -> RoadSegmenter:
+    return RoadSegmenter.from_checkpoint()
+
+
+@pytest.fixture
+def tiny(tiny_model: Path) -> RoadSegmenter:
+    return RoadSegmenter.from_checkpoint(tiny_model, engine='torch', precision='fp32')
+
+
+def test_default_model_segments_synthetic_streets(segmenter: RoadSegmenter) -> None:
+    hits = union = 0
+    for seed in DEMO_SEEDS:
+        scene = synthetic.render(seed)
+        mask, road = segmenter(scene.image).mask > 0, scene.road > 0
+        hits += np.count_nonzero(mask & road)
+        union += np.count_nonzero(mask | road)
+    assert hits / union >= 0.85
+
+
+@pytest.mark.parametrize('size', [(1, 1), (7, 300), (375, 1242), (480, 360), (721, 33)])
+def test_result_has_the_size_of_the_image(tiny: RoadSegmenter, size: tuple[int, int]) -> None:
+    result = tiny(np.zeros((*size, 3), np.uint8))
+    for pixels in (result.mask, result.confidence):
+        assert pixels.shape == size
+        assert pixels.dtype == np.uint8
+    assert set(np.unique(result.mask)) <= {0, 255}
+
+
+def test_mask_is_where_the_confidence_reaches_the_threshold(tiny: RoadSegmenter) -> None:
+    image = synthetic.render(0, 160, 320).image
+    for threshold in (0.0, 0.2, 0.5, 1.0):
+        tiny.threshold = threshold
+        result = tiny(image)
+        expected = np.where(result.confidence / 255 >= threshold, 255, 0)
+        np.testing.assert_array_equal(result.mask, expected)
+
+
+@pytest.mark.parametrize('level', [0, 1, 3, 100, 254, 255])
+def test_a_threshold_of_an_exact_level_includes_it(level: int) -> None:
+    confidence = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    mask = threshold_mask(confidence, level / 255)
+    np.testing.assert_array_equal(mask, np.where(confidence >= level, 255, 0))
+
+
+def test_confidence_is_the_probability_of_a_plain_pytorch_run(tiny_model: Path) -> None:
+    network, info = checkpoint.load(tiny_model)
+    image = synthetic.render(1, 160, 576).image  # the network's own size: no resizing
+    rgb = torch.from_numpy(image[..., ::-1].copy()).permute(2, 0, 1)[None].double()
+    mean = torch.tensor(info.normalization.mean).double()[:, None, None]
+    std = torch.tensor(info.normalization.std).double()[:, None, None]
+    with torch.inference_mode():
+        logits = network.double()((rgb * info.normalization.scale - mean) / std)
+        expected = logits.softmax(1)[0, 1] * 255
+    ours = RoadSegmenter.from_checkpoint(tiny_model, engine='torch', precision='fp32')
+    assert np.abs(ours.confidence(image) - expected.numpy()).max() <= 0.51  # rounded
+
+
+def test_channel_order_and_scale_come_from_the_model(tmp_path: Path) -> None:
+    network = FCN8(width=0.05, head='none')
+    rgb = ModelInfo({}, normalization=Normalization('RGB', 1 / 255, (0.1, 0.2, 0.3), (1, 2, 3)))
+    bgr = ModelInfo({}, normalization=Normalization('BGR', 1 / 255, (0.3, 0.2, 0.1), (3, 2, 1)))
+    swapped = FCN8(width=0.05, head='none')
+    swapped.load_state_dict(network.state_dict())
+    with torch.no_grad():
+        swapped.features[0].weight.copy_(network.features[0].weight.flip(1))
+    checkpoint.save(tmp_path / 'rgb.safetensors', network, rgb)
+    checkpoint.save(tmp_path / 'bgr.safetensors', swapped, bgr)
+    image = synthetic.render(2, 64, 128).image
+    results = [
+        RoadSegmenter.from_checkpoint(tmp_path / name, engine='torch', precision='fp32')
+        for name in ('rgb.safetensors', 'bgr.safetensors')
+    ]
+    difference = results[0].confidence(image).astype(int) - results[1].confidence(image)
+    assert np.abs(difference).max() <= 1
+
+
+def test_an_image_keeps_its_shape_inside(tiny: RoadSegmenter) -> None:
+    sizes = []
+
+    class Spy:
+        def __call__(self, image: np.ndarray) -> np.ndarray:
+            sizes.append(image.shape[:2])
+            return np.zeros(image.shape[:2], np.float32)
+
+    spied = RoadSegmenter(Spy(), tiny.info)
+    spied(np.zeros((375, 1242, 3), np.uint8))
+    spied(np.zeros((360, 480, 3), np.uint8))
+    stretched = ModelInfo({}, InputSize(160, 576, keep_aspect_ratio=False))
+    RoadSegmenter(Spy(), stretched)(np.zeros((360, 480, 3), np.uint8))
+    assert sizes == [(160, 576), (256, 352), (160, 576)]
+
+
+def test_the_image_is_not_changed(tiny: RoadSegmenter) -> None:
+    image = synthetic.render(3, 160, 576).image
+    before = image.copy()
+    image.flags.writeable = False
+    tiny(image)
+    np.testing.assert_array_equal(image, before)
+
+
+def test_a_view_with_strides_gives_the_same_result(tiny: RoadSegmenter) -> None:
+    image = synthetic.render(4, 160, 576).image
+    padded = np.zeros((160, 600, 3), np.uint8)
+    padded[:, :576] = image
+    np.testing.assert_array_equal(
+        tiny.confidence(padded[:, :576]), tiny.confidence(image)
+    )
+
+
+@pytest.mark.parametrize(
+    'image',
+    [
+        np.zeros((10, 10), np.uint8),
+        np.zeros((10, 10, 4), np.uint8),
+        np.zeros((10, 10, 3), np.float32),
+        np.zeros((0, 10, 3), np.uint8),
+    ],
+)
+def test_other_arrays_are_refused(tiny: RoadSegmenter, image: np.ndarray) -> None:
+    with pytest.raises(ValueError, match=r'image must be uint8 \(H, W, 3\) BGR'):
+        tiny(image)
+
+
+@pytest.mark.parametrize('threshold', [-0.1, 1.1, float('nan')])
+def test_a_threshold_out_of_range_is_refused(tiny: RoadSegmenter, threshold: float) -> None:
+    with pytest.raises(ValueError, match=r'threshold must be in \[0, 1\], got'):
+        tiny.threshold = threshold
+
+
+def test_shrinking_averages_areas() -> None:
+    stripes = np.zeros((64, 64, 3), np.uint8)
+    stripes[:, ::2] = 200
+    assert set(np.unique(resize(stripes, (32, 32)))) == {100}
+    assert resize(stripes, (64, 64)) is stripes
+    assert resize(stripes, (128, 128)).shape == (128, 128, 3)
+
+
+@pytest.mark.parametrize('precision', ['fp32', 'bf16'])
+def test_precisions_agree(segmenter: RoadSegmenter, precision: str) -> None:
+    image = synthetic.render(5).image
+    reference = RoadSegmenter.from_checkpoint(engine='torch', precision='fp32', device='cpu')
+    other = RoadSegmenter.from_checkpoint(engine='torch', precision=precision, device='cpu')
+    difference = np.abs(reference.confidence(image).astype(int) - other.confidence(image))
+    assert difference.mean() < 2.0
+    assert np.mean((reference(image).mask > 0) != (other(image).mask > 0)) < 0.01
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='there is a CUDA GPU')
+@pytest.mark.parametrize('device', ['cuda', 'cuda:0', 'cuda:7'])
+def test_cuda_without_a_gpu_is_an_error(tiny_model: Path, device: str) -> None:
+    with pytest.raises(EngineError, match=f"device '{device}' was asked for, but .* no CUDA GPU"):
+        RoadSegmenter.from_checkpoint(tiny_model, device=device)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='there is no CUDA GPU')
+@pytest.mark.parametrize('precision', ['fp32', 'fp16', 'bf16'])
+def test_cuda_agrees_with_the_cpu(precision: str) -> None:
+    image = synthetic.render(5).image
+    cpu = RoadSegmenter.from_checkpoint(engine='torch', precision='fp32', device='cpu')
+    cuda = RoadSegmenter.from_checkpoint(engine='torch', precision=precision, device='cuda')
+    assert np.mean((cpu(image).mask > 0) != (cuda(image).mask > 0)) < 0.01
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'words'),
+    [
+        ({'device': 'gpu'}, "device must be auto, cpu, cuda or cuda:N, got 'gpu'"),
+        ({'device': 'cpu:1'}, "got 'cpu:1'"),
+        ({'device': 'cuda:x'}, "got 'cuda:x'"),
+        ({'engine': 'tensorrt'}, "engine must be one of auto, .*, got 'tensorrt'"),
+        ({'precision': 'fp8'}, "precision must be one of auto, .*, got 'fp8'"),
+        ({'engine': 'torch', 'precision': 'int8'}, 'int8 needs engine openvino'),
+        ({'device': 'cpu', 'engine': 'torch', 'precision': 'fp16'}, 'fp16 needs a CUDA device'),
+    ],
+)
+def test_what_cannot_be_had_is_named(tiny_model: Path, arguments: dict, words: str) -> None:
+    with pytest.raises(EngineError, match=words):
+        RoadSegmenter.from_checkpoint(tiny_model, **arguments)
+
+
+def test_engine_names_what_it_runs_on(tiny: RoadSegmenter) -> None:
+    assert (tiny.engine.name, tiny.engine.device, tiny.engine.precision) == (
+        'torch',
+        'cpu',
+        'fp32',
+    )
+    assert tiny.engine.name in engines.ENGINES
+
+
+def test_results_can_be_written_as_png(tiny: RoadSegmenter, tmp_path: Path) -> None:
+    mask = tiny(synthetic.render(6, 96, 128).image).mask
+    assert cv2.imwrite(str(tmp_path / 'mask.png'), mask)
+    read = cv2.imread(str(tmp_path / 'mask.png'), cv2.IMREAD_UNCHANGED)
+    np.testing.assert_array_equal(read, mask)
