@@ -170,10 +170,15 @@ class DemoNode(Node):
             and self.count_publishers(f'{NODE}/overlay') > 0
         )
 
-    def other_cameras(self) -> list[str]:
-        """Return the names of other nodes that publish the camera topic."""
+    def refuse_other_cameras(self) -> None:
+        """Raise DemoError if another node publishes the camera topic: the images would mix."""
         infos = self.get_publishers_info_by_topic(CAMERA_TOPIC)
-        return [info.node_name for info in infos if info.node_name != self.get_name()]
+        others = [info.node_name for info in infos if info.node_name != self.get_name()]
+        if others:
+            raise DemoError(
+                f'{", ".join(others)} publishes {CAMERA_TOPIC} already; stop it, or set '
+                'ROS_DOMAIN_ID to another number for the demo'
+            )
 
     def answered(self) -> bool:
         """Whether everything that the node took has come back."""
@@ -260,6 +265,7 @@ def _play(demo: DemoNode, frames: queue.Queue[Frame | Exception | None], rate: f
         due = start + count / rate
         while (left := due - time.monotonic()) > 0:
             rclpy.spin_once(demo, timeout_sec=left)
+        demo.refuse_other_cameras()  # each time: discovery may take seconds
         demo.publish(frame)
         count += 1
         if sys.stdout.isatty():
@@ -314,11 +320,6 @@ def _wait_for_node(demo: DemoNode, process: subprocess.Popen[bytes]) -> None:
                 f'road_seg_node was not ready in {START_TIMEOUT_S:.0f} s; it says: '
                 f'{demo.node_status or "nothing"}'
             )
-    if others := demo.other_cameras():
-        raise DemoError(
-            f'{", ".join(others)} publishes {CAMERA_TOPIC} already; stop it, or set ROS_DOMAIN_ID '
-            'to another number for the demo'
-        )
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -157,7 +157,7 @@ def _open_video(path: Path) -> Frames:
 
 def _open_bag(path: Path) -> Frames:
     try:
-        from rosbags.highlevel import AnyReader, AnyReaderError
+        from rosbags.highlevel import AnyReader
         from rosbags.typesys import Stores, get_typestore
     except ImportError as error:
         raise SourceError(
@@ -167,10 +167,13 @@ def _open_bag(path: Path) -> Frames:
 
     from road_seg_ros import image_msgs
 
-    reader = AnyReader([path], default_typestore=get_typestore(Stores.LATEST))
+    # A bag whose recorder was killed has no metadata.yaml; its files can be read all the same.
+    has_metadata = path.is_file() or (path / 'metadata.yaml').is_file()
+    paths = [path] if has_metadata else _files(path, BAG_SUFFIXES)
     try:
+        reader = AnyReader(paths, default_typestore=get_typestore(Stores.LATEST))
         reader.open()
-    except (AnyReaderError, OSError, ValueError) as error:
+    except Exception as error:  # a damaged file makes the reader raise almost anything
         raise SourceError(f'{path} cannot be read as a rosbag2: {error}') from error
     connections = [c for c in reader.connections if c.msgtype in IMAGE_TYPES]
     if not connections:

@@ -156,14 +156,25 @@ def test_shrinking_averages_areas() -> None:
     assert resize(stripes, (128, 128)).shape == (128, 128, 3)
 
 
-@pytest.mark.parametrize('precision', ['fp32', 'bf16'])
-def test_precisions_agree(segmenter: RoadSegmenter, precision: str) -> None:
-    image = synthetic.render(5).image
+@pytest.mark.parametrize(
+    ('engine', 'precision', 'tolerance'),
+    [('torch', 'bf16', 2.0), ('openvino', 'fp32', 0.1), ('openvino', 'bf16', 2.0)],
+)
+def test_engines_and_precisions_agree(engine: str, precision: str, tolerance: float) -> None:
+    if engine == 'openvino':
+        pytest.importorskip('openvino', reason='openvino is not installed')
     reference = RoadSegmenter.from_checkpoint(engine='torch', precision='fp32', device='cpu')
-    other = RoadSegmenter.from_checkpoint(engine='torch', precision=precision, device='cpu')
-    difference = np.abs(reference.confidence(image).astype(int) - other.confidence(image))
-    assert difference.mean() < 2.0
-    assert np.mean((reference(image).mask > 0) != (other(image).mask > 0)) < 0.01
+    other = RoadSegmenter.from_checkpoint(engine=engine, precision=precision, device='cpu')
+    for size in ((375, 1242), (360, 480)):
+        image = synthetic.render(5, *size).image
+        difference = np.abs(reference.confidence(image).astype(int) - other.confidence(image))
+        assert difference.mean() < tolerance
+        assert np.mean((reference(image).mask > 0) != (other(image).mask > 0)) < 0.01
+
+
+def test_engine_auto_is_openvino_on_the_cpu_where_it_is_installed(tiny_model: Path) -> None:
+    pytest.importorskip('openvino', reason='openvino is not installed')
+    assert RoadSegmenter.from_checkpoint(tiny_model, device='cpu').engine.name == 'openvino'
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason='there is a CUDA GPU')
@@ -190,7 +201,7 @@ def test_cuda_agrees_with_the_cpu(precision: str) -> None:
         ({'device': 'cuda:x'}, "got 'cuda:x'"),
         ({'engine': 'tensorrt'}, "engine must be one of auto, .*, got 'tensorrt'"),
         ({'precision': 'fp8'}, "precision must be one of auto, .*, got 'fp8'"),
-        ({'engine': 'torch', 'precision': 'int8'}, 'int8 needs engine openvino'),
+        ({'engine': 'torch', 'precision': 'int8'}, 'torch runs fp32, fp16 and bf16, not int8'),
         ({'device': 'cpu', 'engine': 'torch', 'precision': 'fp16'}, 'fp16 needs a CUDA device'),
     ],
 )

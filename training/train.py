@@ -6,8 +6,8 @@ Train the network on KITTI Road and write a model file.
     python -m training.train ... epochs=10 lr=1e-4                       # any setting
     python -m training.train ... --resume                                # go on after a stop
 
-DIR gets model.safetensors (the best epoch on the validation fold), metrics.csv, TensorBoard
-events, and last.ckpt, from which --resume continues.
+DIR gets model.safetensors (the best epoch on the validation fold), csv/version_0/metrics.csv,
+tensorboard/ and checkpoints/last.ckpt, from which --resume continues.
 """
 
 from __future__ import annotations
@@ -228,19 +228,19 @@ def train(
         log_every_n_steps=5,
         callbacks=[
             SaveModel(out / 'model.safetensors', info),
-            ModelCheckpoint(dirpath=out, filename='last', enable_version_counter=False),
+            ModelCheckpoint(out / 'checkpoints', filename='last', enable_version_counter=False),
             LearningRateMonitor('step'),
         ],
         logger=[
             TensorBoardLogger(out, name='', version='tensorboard'),
-            CSVLogger(out, name='', version=''),
+            CSVLogger(out, name='csv'),  # a new version_N each time: a resumed run keeps the old
         ],
     )
     trainer.fit(
         RoadTraining(network, settings),
         train_loader,
         val_loader,
-        ckpt_path=out / 'last.ckpt' if resume else None,
+        ckpt_path=_last_checkpoint(out) if resume else None,
     )
     return out / 'model.safetensors'
 
@@ -259,7 +259,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         '--backbone', type=Path, help='VGG-16 weights as .safetensors, torchvision key names'
     )
-    parser.add_argument('--resume', action='store_true', help='go on from OUT/last.ckpt')
+    parser.add_argument('--resume', action='store_true', help='go on from the last checkpoint in OUT')
     parser.add_argument('settings', nargs='*', metavar='key=value', help='override a setting')
     args = parser.parse_args(arguments)
     try:
@@ -273,10 +273,14 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+def _last_checkpoint(out: Path) -> Path:
+    return out / 'checkpoints' / 'last.ckpt'
+
+
 def _check_out(out: Path, resume: bool) -> None:
-    has_run = (out / 'last.ckpt').is_file()
+    has_run = _last_checkpoint(out).is_file()
     if resume and not has_run:
-        raise ConfigError(f'--resume needs {out / "last.ckpt"}, and there is none')
+        raise ConfigError(f'--resume needs {_last_checkpoint(out)}, and there is none')
     if has_run and not resume:
         raise ConfigError(f'{out} already holds a run; --resume continues it, or choose another')
 

@@ -80,7 +80,7 @@ class TorchEngine:
         self, network: FCN8, info: ModelInfo, device: torch.device, precision: str = 'auto'
     ) -> None:
         if precision == 'int8':
-            raise EngineError('precision int8 needs engine openvino; torch runs fp32, fp16, bf16')
+            raise EngineError('engine torch runs fp32, fp16 and bf16, not int8')
         if precision == 'auto':
             precision = _fastest_precision(device)
         if precision == 'fp16' and device.type == 'cpu':

@@ -36,7 +36,7 @@ def make_sign(rng: np.random.Generator, foot: np.ndarray, forward: np.ndarray) -
 
 @functools.cache
 def person_sprite(kind: int) -> tuple[np.ndarray, ...]:
-    """Return a pedestrian (even kinds) or cyclist (odd kinds), seen from behind, 0.85 m by 1.75 m."""
+    """Return a pedestrian (even kinds) or cyclist (odd kinds), from behind, 0.85 m by 1.75 m."""
     rng = np.random.default_rng([17, kind])
     sprite = np.zeros((128, 64, 4), np.float32)
     tones = rng.uniform(25, 130, (2, 1)) + rng.uniform(-20, 20, (2, 3))

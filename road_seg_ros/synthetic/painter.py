@@ -18,7 +18,6 @@ _LOW_FAR = 95.0  # m; vehicles and people beyond are hidden by others as a rule
 _SMALLEST = 4  # px; lower things are left out
 _THINNEST = 0.7  # px; panels narrower or lower than this are not worth drawing
 _OUTSIDE = 20000.0  # px; outlines are cut here: OpenCV takes their points as fixed-point integers
-_BLOCK = 16384  # px of a panel painted at a time: their arrays fit a core's cache
 
 
 @dataclass
@@ -111,27 +110,21 @@ def _draw(canvas: Canvas, camera: Camera, matrix: np.ndarray, panel: Panel, ligh
     texture = panel.texture[min(level, len(panel.texture) - 1)]
     th, tw = texture.shape[:2]
     texels = to_image @ np.array([[1 / tw, 0, 0.5 / tw], [0, 1 / th, 0.5 / th], [0, 0, 1]])
-    painted = cv2.warpPerspective(texture, texels, (x1 - x0, y1 - y0), flags=cv2.INTER_LINEAR,
-                                  borderMode=cv2.BORDER_REPLICATE)
+    *colours, alpha = cv2.split(cv2.warpPerspective(
+        texture, texels, (x1 - x0, y1 - y0), flags=cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_REPLICATE))
+    held = canvas.inverse_depth[y0:y1, x0:x1]
+    alpha *= mask * np.float32(1 / 255)
+    alpha *= inverse_depth > held * np.float32(0.998)
     clear = math.exp(-max(corners[0, 2], _NEAR) / light.haze)
-    scales = [float(shine) * clear for shine in irradiance]
-    offsets = [float((1 - clear) * AIRLIGHT * horizon) for horizon in light.horizon]
-    step = max(_BLOCK // (x1 - x0), 1)
-    for start in range(0, y1 - y0, step):
-        rows = slice(start, min(start + step, y1 - y0))
-        on_canvas = slice(y0 + rows.start, y0 + rows.stop)
-        held, nearness = canvas.inverse_depth[on_canvas, x0:x1], inverse_depth[rows]
-        *colours, alpha = cv2.split(painted[rows])
-        alpha *= mask[rows] * np.float32(1 / 255)
-        alpha *= nearness > held * np.float32(0.998)
-        planes = canvas.radiance[:, on_canvas, x0:x1]
-        for plane, colour, scale, offset in zip(planes, colours, scales, offsets, strict=True):
-            colour *= scale
-            colour += offset
-            colour -= plane
-            colour *= alpha
-            plane += colour
-        np.copyto(held, nearness, where=alpha > 0.5)
+    for i, plane in enumerate(canvas.radiance[:, y0:y1, x0:x1]):
+        colour = colours[i]
+        colour *= float(irradiance[i]) * clear
+        colour += float((1 - clear) * AIRLIGHT * light.horizon[i])
+        colour -= plane
+        colour *= alpha
+        plane += colour
+    np.copyto(held, inverse_depth, where=alpha > 0.5)
 
 
 def _clip_near(points: np.ndarray) -> np.ndarray:

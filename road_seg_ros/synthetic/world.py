@@ -95,7 +95,7 @@ class World:
         return sum(a * k * np.cos(k * y + p) for a, k, p in self.bends)
 
     def frame(self, along: float, across: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return a ground point, and the unit vectors along the road and to its right, (3,) each."""
+        """Return a ground point, and unit vectors along the road and to its right, (3,) each."""
         slope = self.slope(along)
         forward = np.array([slope, 1.0, 0.0]) / np.hypot(slope, 1.0)
         right = np.array([forward[1], -forward[0], 0.0])

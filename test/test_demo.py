@@ -1,0 +1,102 @@
+"""The demo drives the node as a user would, and leaves pictures behind."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from graph import RELIABLE, Client, ros
+
+from road_seg_ros import demo, synthetic
+
+
+def _demo(*arguments: str, model: Path | str = '') -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, '-m', 'road_seg_ros.demo', *arguments, '--']
+    command += ['-p', 'engine:=torch']
+    if model:
+        command += ['-p', f'model_path:={model}']
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+@pytest.fixture(scope='module')
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp('images')
+    for index, scene in enumerate(synthetic.drive(0, 8, 188, 621)):
+        image = scene.image[:-1] if index == 5 else scene.image  # KITTI's sizes differ too
+        cv2.imwrite(str(folder / f'{index:03d}.png'), image)
+    return folder
+
+
+def test_demo_leaves_masks_a_video_and_a_contact_sheet(
+    images: Path, tmp_path: Path, tiny_model: Path
+) -> None:
+    result = _demo(str(images), '--out', str(tmp_path), '--rate', '5', model=tiny_model)
+    assert result.returncode == 0, result.stderr
+    report = json.loads((tmp_path / 'report.json').read_text())
+    assert (report['frames in'], report['masks out']) == ('8', '8')
+    for row in ('frames in', 'masks out', 'dropped', 'latency median', 'latency p95', 'device'):
+        assert row in result.stdout
+    masks = sorted((tmp_path / 'masks').glob('*.png'))
+    assert [mask.stem for mask in masks] == [f'{index:03d}' for index in range(8)]
+    mask = cv2.imread(str(masks[0]), cv2.IMREAD_UNCHANGED)
+    assert mask.shape == (188, 621)
+    assert set(np.unique(mask)) <= {0, 255}
+    video = cv2.VideoCapture(str(tmp_path / 'overlay.mp4'))
+    assert video.get(cv2.CAP_PROP_FRAME_COUNT) == 8
+    assert video.get(cv2.CAP_PROP_FPS) == 5
+    sheet = cv2.imread(str(tmp_path / 'contact_sheet.png'))
+    assert sheet.std() > 10
+
+
+@pytest.mark.parametrize(
+    ('source', 'words'),
+    [('/no/such/source', 'does not exist'), (__file__, 'is not an image, video or bag')],
+)
+def test_a_bad_source_ends_with_one_line(tmp_path: Path, source: str, words: str) -> None:
+    result = _demo(source, '--out', str(tmp_path))
+    assert result.returncode == 1
+    assert 'Traceback' not in result.stderr
+    assert words in result.stderr
+
+
+def test_a_text_file_among_the_images_ends_with_one_line(tmp_path: Path) -> None:
+    (tmp_path / 'a.png').write_text('I am a text file')
+    result = _demo(str(tmp_path), '--out', str(tmp_path / 'out'))
+    assert result.returncode == 1
+    assert 'Traceback' not in result.stderr
+    assert 'a.png cannot be decoded' in result.stderr
+
+
+def test_a_node_that_cannot_start_is_reported(images: Path, tmp_path: Path) -> None:
+    result = _demo(str(images), '--out', str(tmp_path), model='/no/model')
+    assert result.returncode == 1
+    assert 'Traceback' not in result.stderr
+    assert "'/no/model' does not exist" in result.stderr
+    assert 'road_seg_node ended at start' in result.stderr
+
+
+def test_another_camera_on_the_topic_stops_the_demo(
+    images: Path, tmp_path: Path, tiny_model: Path
+) -> None:
+    with ros():
+        client = Client(RELIABLE)
+        try:
+            result = _demo(str(images), '--out', str(tmp_path), model=tiny_model)
+        finally:
+            client.close()
+    assert result.returncode == 1
+    assert 'test_client publishes /camera/image_raw already' in result.stderr
+
+
+def test_a_contact_sheet_picks_evenly() -> None:
+    pictures = [np.full((10, 20, 3), index, np.uint8) for index in range(29)]
+    sheet = demo.contact_sheet(pictures)
+    assert sheet.shape == (50, 60, 3)
+    assert list(sheet[::10, ::20, 0].ravel()) == list(range(0, 29, 2))
+    assert demo.contact_sheet(pictures[:4]).shape == (20, 60, 3)
+

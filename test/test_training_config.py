@@ -1,0 +1,83 @@
+"""A configuration is read strictly, and the shipped ones say what they should."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from training import config
+from training.config import ConfigError
+
+CONFIGS = Path(__file__).parent.parent / 'training' / 'configs'
+
+
+@pytest.mark.parametrize('path', sorted(CONFIGS.glob('*.yaml')), ids=lambda path: path.stem)
+def test_every_shipped_configuration_can_be_read(path: Path) -> None:
+    assert config.read(path).epochs > 0
+
+
+def test_seed_is_the_original_recipe() -> None:
+    seed = config.read(CONFIGS / 'seed.yaml')
+    expected = {
+        'width': 1.0,
+        'head': 'fc4096',
+        'dropout': 0.5,
+        'backbone': 'imagenet_v1',
+        'init_std': 0.01,
+        'skip_std': 0.01,
+        'input_height': 160,
+        'input_width': 576,
+        'keep_aspect_ratio': False,
+        'augmentation': 'flip_every_second',
+        'epochs': 50,
+        'batch_size': 15,
+        'lr': 1e-3,
+        'backbone_lr': 1e-3,
+        'schedule': 'constant',
+        'l2': 1e-3,
+        'weight_decay': 0.0,
+        'synthetic': 0,
+    }
+    assert {name: getattr(seed, name) for name in expected} == expected
+
+
+def test_overrides_have_the_last_word_and_the_right_type() -> None:
+    settings = config.read(
+        CONFIGS / 'compact.yaml', ['lr=1e-5', 'epochs=3', 'head=none', 'keep_aspect_ratio=false']
+    )
+    assert (settings.lr, settings.epochs, settings.head) == (1e-5, 3, 'none')
+    assert settings.keep_aspect_ratio is False
+
+
+@pytest.mark.parametrize(
+    ('override', 'words'),
+    [
+        ('epochs', 'an override has the form key=value'),
+        ('epoch=3', "there is no setting 'epoch'; there are .*epochs"),
+        ('epochs=many', "epochs must be of type int, got 'many'"),
+        ('epochs=2.5', 'epochs must be of type int, got 2.5'),
+        ('epochs=0', 'epochs must be at least 1, got 0'),
+        ('lr=fast', "lr must be of type float, got 'fast'"),
+        ('lr=true', 'lr must be of type float, got True'),
+        ('augmentation=wild', "augmentation must be one of none, .*, got 'wild'"),
+        ('schedule=cosine', 'schedule must be one of constant, poly'),
+        ('backbone=resnet', 'backbone must be one of'),
+        ('fold=5', 'fold in .* got 5, 5'),
+        ('l2=1e-3', 'exclude each other'),
+    ],
+)
+def test_a_bad_setting_is_named(override: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        config.read(CONFIGS / 'compact.yaml', [override])
+
+
+def test_a_file_that_is_no_configuration_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match='cannot read the configuration .*none.yaml'):
+        config.read(tmp_path / 'none.yaml')
+    (tmp_path / 'list.yaml').write_text('- 1')
+    with pytest.raises(ConfigError, match='must hold `key: value` lines'):
+        config.read(tmp_path / 'list.yaml')
+    (tmp_path / 'broken.yaml').write_text('a: [')
+    with pytest.raises(ConfigError, match='cannot read the configuration'):
+        config.read(tmp_path / 'broken.yaml')
