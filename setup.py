@@ -56,7 +56,7 @@ setup(
     },
     entry_points={
         'console_scripts': [
-            f'road_seg_node = {PACKAGE}.node:main',
+            f'road_seg_node = {PACKAGE}.main:main',
             f'road_seg_demo = {PACKAGE}.demo:main',
         ],
     },

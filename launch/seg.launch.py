@@ -16,6 +16,7 @@ from launch.actions import (
     SetEnvironmentVariable,
     Shutdown,
 )
+from launch.events.process import ProcessExited
 from launch_ros.actions import LifecycleNode, Node
 from launch_ros.event_handlers import OnStateTransition
 from rclpy.parameter import Parameter
@@ -89,8 +90,7 @@ def _start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         emulate_tty=True,
         respawn=respawn,
         respawn_delay=1.0,
-        # A launch without its node would look alive and do nothing.
-        on_exit=None if respawn else Shutdown(reason='road_seg_node ended'),
+        on_exit=None if respawn else _end_launch,
     )
     environment = profile_environment(context.environment)
     actions: list[LaunchDescriptionEntity] = [
@@ -125,6 +125,12 @@ def _start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
             )
         )
     return actions
+
+
+def _end_launch(event: ProcessExited, context: LaunchContext) -> Shutdown | None:
+    """End the launch with its node: without, it would look alive and do nothing."""
+    # Not when it ends already: launch_ros cannot be shut down twice.
+    return None if context.is_shutdown else Shutdown(reason='road_seg_node ended')
 
 
 def _given_parameters(args: dict[str, str]) -> dict[str, str | float]:

@@ -296,7 +296,7 @@ def _read_ahead(frames: Iterator[Frame]) -> queue.Queue[Frame | Exception | None
 
 @contextlib.contextmanager
 def _running_node(arguments: list[str]) -> Iterator[subprocess.Popen[bytes]]:
-    command = [sys.executable, '-m', 'road_seg_ros.node', '--ros-args', *arguments]
+    command = [sys.executable, '-m', 'road_seg_ros.main', '--ros-args', *arguments]
     process = subprocess.Popen(command)
     try:
         yield process

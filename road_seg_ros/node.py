@@ -1,21 +1,18 @@
 """
-road_seg_node: a managed ROS 2 node that publishes a drivable-road mask for every camera image.
+A managed ROS 2 node that publishes a drivable-road mask for every camera image.
 
 An image goes: ImageInput -> LatestFrame -> inference thread -> RoadSegmenter -> Outputs.
 """
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from typing import Any
 
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from std_srvs.srv import SetBool
@@ -26,7 +23,7 @@ from road_seg_ros.image_input import ImageInput
 from road_seg_ros.image_msgs import ImageError
 from road_seg_ros.latest_frame import LatestFrame
 from road_seg_ros.outputs import Outputs
-from road_seg_ros.parameters import BY_NAME, LIVE, ParameterError
+from road_seg_ros.parameters import BY_NAME, LIVE
 
 NODE_NAME = 'road_seg'
 DIAGNOSTICS_PERIOD_S = 1.0
@@ -272,38 +269,3 @@ class RoadSegNode(LifecycleNode):
         """Free everything, then the node."""
         self._release()
         super().destroy_node()
-
-
-def main(args: list[str] | None = None) -> int:
-    """Run the node until it is told to stop. Returns the exit status."""
-    try:
-        rclpy.init(args=args)
-    except Exception as error:  # rclpy's own types differ between distributions
-        print(f'{NODE_NAME}: bad ROS arguments: {error}', file=sys.stderr)
-        return 1
-    node = None
-    try:
-        node = RoadSegNode()
-        if node.autostart and not node.start():
-            return 1 if rclpy.ok() else 0
-        executor = SingleThreadedExecutor()
-        executor.add_node(node)
-        executor.spin()
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    except ParameterError as error:
-        rclpy.logging.get_logger(NODE_NAME).fatal(str(error))
-        return 1
-    except Exception:
-        if rclpy.ok():
-            raise
-        # A signal took the context away from under a callback: a normal end.
-    finally:
-        if node is not None:
-            node.destroy_node()
-        rclpy.try_shutdown()
-    return 0
-
-
-if __name__ == '__main__':
-    sys.exit(main())

@@ -37,7 +37,7 @@ class Declaration:
     bounds: tuple[float, float] | None = None
 
     def allows(self, value: Any) -> bool:
-        """Whether the value has the right type and range; a whole number may stand for a double."""
+        """Whether the value has the right type and range; an integer may stand for a double."""
         kind = type(self.default)
         if kind is list:
             return isinstance(value, tuple) and self.check(value)

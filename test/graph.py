@@ -144,7 +144,7 @@ def ros() -> Iterator[None]:
 def node_process(*arguments: str, **options: Any) -> Iterator[subprocess.Popen[str]]:
     """Run road_seg_node as a process of its own; stdout and stderr come together."""
     process = subprocess.Popen(
-        [sys.executable, '-m', 'road_seg_ros.node', '--ros-args', *arguments],
+        [sys.executable, '-m', 'road_seg_ros.main', '--ros-args', *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -99,4 +99,3 @@ def test_a_contact_sheet_picks_evenly() -> None:
     assert sheet.shape == (50, 60, 3)
     assert list(sheet[::10, ::20, 0].ravel()) == list(range(0, 29, 2))
     assert demo.contact_sheet(pictures[:4]).shape == (20, 60, 3)
-

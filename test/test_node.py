@@ -134,9 +134,7 @@ def test_other_encodings_give_the_same_mask(
         message.data = rows.tobytes()
     message.header.stamp = stamp
     client.camera.publish(message)
-    mask = wait_for(
-        lambda: next((m for m in masks if m.header.stamp == stamp), None), 'an answer'
-    )
+    mask = wait_for(lambda: next((m for m in masks if m.header.stamp == stamp), None), 'an answer')
     np.testing.assert_array_equal(image_to_bgr(mask), expected)
 
 
@@ -208,9 +206,7 @@ def test_compressed_images_are_taken_instead(
     client: Client, tiny_model: Path, image: np.ndarray
 ) -> None:
     camera = client.create_publisher(CompressedImage, '/camera/image_raw/compressed', RELIABLE)
-    with running_node(
-        model_path=str(tiny_model), engine='torch', input_transport='compressed'
-    ):
+    with running_node(model_path=str(tiny_model), engine='torch', input_transport='compressed'):
         masks = client.listen('mask')
         wait_for(camera.get_subscription_count, 'the node to subscribe')
         camera.publish(to_jpeg(image, Image().header))
@@ -470,10 +466,10 @@ def test_a_bad_start_ends_with_one_line_and_a_status(
         assert word in lines[0]
 
 
-@pytest.mark.parametrize('stop', [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize('stop', [[signal.SIGINT], [signal.SIGTERM], [signal.SIGINT] * 3])
 @pytest.mark.parametrize('busy', [False, True])
-def test_a_signal_ends_the_node_cleanly(
-    client: Client, tiny_model: Path, image: np.ndarray, stop: signal.Signals, busy: bool
+def test_signals_end_the_node_cleanly(
+    client: Client, tiny_model: Path, image: np.ndarray, stop: list[signal.Signals], busy: bool
 ) -> None:
     with node_process('-p', f'model_path:={tiny_model}', '-p', 'engine:=torch') as process:
         client.wait_for_status('waiting for the first image')
@@ -482,6 +478,23 @@ def test_a_signal_ends_the_node_cleanly(
             wait_for(lambda: client.send(image) and masks, 'a mask')
             for _ in range(20):
                 client.send(image)
+        told = time.monotonic()
+        for number in stop:
+            process.send_signal(number)
+            time.sleep(0.03)  # as from a terminal and from ros2 launch
+        output = process.communicate(timeout=20)[0]
+        took = time.monotonic() - told
+    assert (process.returncode, 'Traceback' in output) == (0, False), output
+    assert took < 2.0
+
+
+@pytest.mark.parametrize('stop', [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize('after_s', [0.8, 1.6])
+def test_a_signal_during_start_up_ends_the_node(
+    tiny_model: Path, stop: signal.Signals, after_s: float
+) -> None:
+    with node_process('-p', f'model_path:={tiny_model}', '-p', 'engine:=torch') as process:
+        time.sleep(after_s)
         process.send_signal(stop)
         told = time.monotonic()
         output = process.communicate(timeout=20)[0]

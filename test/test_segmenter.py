@@ -123,9 +123,7 @@ def test_a_view_with_strides_gives_the_same_result(tiny: RoadSegmenter) -> None:
     image = synthetic.render(4, 160, 576).image
     padded = np.zeros((160, 600, 3), np.uint8)
     padded[:, :576] = image
-    np.testing.assert_array_equal(
-        tiny.confidence(padded[:, :576]), tiny.confidence(image)
-    )
+    np.testing.assert_array_equal(tiny.confidence(padded[:, :576]), tiny.confidence(image))
 
 
 @pytest.mark.parametrize(

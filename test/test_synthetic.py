@@ -71,7 +71,7 @@ def test_road_is_a_plausible_share_of_the_picture(seed: int) -> None:
 @pytest.mark.parametrize('seed', SEEDS)
 def test_there_is_no_road_in_the_sky(seed: int) -> None:
     height = SMALL[0]
-    assert not scene_of(seed).road[:height // 3].any()
+    assert not scene_of(seed).road[: height // 3].any()
 
 
 def test_road_fills_the_bottom_centre_of_most_pictures() -> None:
@@ -108,8 +108,11 @@ def test_consecutive_frames_of_a_drive_belong_together(seed: int) -> None:
 
 
 def test_frames_of_a_drive_are_more_alike_than_different_worlds() -> None:
-    within = [overlap(a.road, b.road) for seed in DRIVES
-              for a, b in zip(drive_of(seed)[:-1], drive_of(seed)[1:], strict=True)]
+    within = [
+        overlap(a.road, b.road)
+        for seed in DRIVES
+        for a, b in zip(drive_of(seed)[:-1], drive_of(seed)[1:], strict=True)
+    ]
     between = [overlap(scene_of(a).road, scene_of(a + 1).road) for a in SEEDS if a + 1 in SEEDS]
     assert np.mean(within) > np.mean(between) + 0.1
 

@@ -1,4 +1,4 @@
-"""Training runs end to end on small data: it learns, resumes, and writes a model others can use."""
+"""Training learns on small data, resumes, and writes a model that others can use."""
 
 from __future__ import annotations
 
@@ -128,7 +128,10 @@ def test_without_validation_everything_trains(kitti_like: Path, tmp_path: Path) 
         (['--data', '/no/such/folder'], '/no/such/folder/training/image_2 does not exist'),
         (['--config', '/no/such.yaml'], 'cannot read the configuration /no/such.yaml'),
         (['--resume'], '--resume needs .*last.ckpt'),
-        (['--backbone', '/no/vgg.safetensors', 'backbone=imagenet_v1'], 'cannot read the backbone'),
+        (
+            ['--backbone', '/no/vgg.safetensors', 'backbone=imagenet_v1'],
+            'cannot read the backbone',
+        ),
     ],
 )
 def test_errors_are_one_line(

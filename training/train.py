@@ -259,7 +259,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         '--backbone', type=Path, help='VGG-16 weights as .safetensors, torchvision key names'
     )
-    parser.add_argument('--resume', action='store_true', help='go on from the last checkpoint in OUT')
+    parser.add_argument(
+        '--resume', action='store_true', help='go on from the last checkpoint in OUT'
+    )
     parser.add_argument('settings', nargs='*', metavar='key=value', help='override a setting')
     args = parser.parse_args(arguments)
     try:

@@ -93,7 +93,9 @@ class TorchEngine:
     def __call__(self, image: np.ndarray) -> np.ndarray:
         """uint8 (H, W, 3) BGR -> road probability, float32 (H, W)."""
         with torch.inference_mode():
-            pixels = torch.from_numpy(np.require(image, requirements=('C', 'W')))[None].to(self.device)
+            pixels = torch.from_numpy(np.require(image, requirements=('C', 'W')))[None].to(
+                self.device
+            )
             return self._model(pixels)[0].cpu().numpy()
 
     def close(self) -> None:

@@ -1,4 +1,5 @@
-"""Synthetic street scenes with exact road labels, rendered with numpy and OpenCV.
+"""
+Synthetic street scenes with exact road labels, rendered with numpy and OpenCV.
 
 A world is an endless road: a centre line, a cross-section and, every 24 m, whatever stands beside
 it, all drawn from one seed. A pinhole camera looks along the road; the ground is ray-cast per

@@ -25,15 +25,18 @@ class Camera:
 
     def project_matrix(self) -> np.ndarray:
         """Return the float64 (3, 3) map from a world direction to homogeneous pixels."""
-        intrinsics = np.array([
-            [self.focal, 0.0, (self.width - 1) / 2],
-            [0.0, self.focal, (self.height - 1) / 2],
-            [0.0, 0.0, 1.0],
-        ])
+        intrinsics = np.array(
+            [
+                [self.focal, 0.0, (self.width - 1) / 2],
+                [0.0, self.focal, (self.height - 1) / 2],
+                [0.0, 0.0, 1.0],
+            ]
+        )
         return intrinsics @ self.rotation
 
     def rays(self, rows: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Return the rays through pixels, to unit optical depth: world x, y and z.
+        """
+        Return the rays through pixels, to unit optical depth: world x, y and z.
 
         Each is float32 (rows, columns); `rows` and `columns` are pixel indices (n,).
         """
@@ -54,9 +57,11 @@ class Optics:
     noise: float  # grey levels
 
 
-def place_camera(world: World, height: int, width: int, along: float, rng: np.random.Generator,
-                 time: float) -> Camera:
-    """Return a camera in its lane at northing `along` (m) and `time` (s).
+def place_camera(
+    world: World, height: int, width: int, along: float, rng: np.random.Generator, time: float
+) -> Camera:
+    """
+    Return a camera in its lane at northing `along` (m) and `time` (s).
 
     `height` and `width` are the picture's, in pixels; `rng` draws what a drive keeps.
     """
@@ -71,12 +76,18 @@ def place_camera(world: World, height: int, width: int, along: float, rng: np.ra
     yaw += 0.01 * np.sin(0.5 * time + phase)
     across = (world.lanes - 1) / 2 * world.lane_width + offset + 0.2 * np.sin(0.4 * time)
     ground, forward, right = world.frame(along, across)
-    forward, right = (np.cos(yaw) * forward + np.sin(yaw) * right,
-                      np.cos(yaw) * right - np.sin(yaw) * forward)
-    forward, down = (np.cos(pitch) * forward - np.sin(pitch) * UP,
-                     -np.cos(pitch) * UP - np.sin(pitch) * forward)
-    right, down = (np.cos(roll) * right + np.sin(roll) * down,
-                   np.cos(roll) * down - np.sin(roll) * right)
+    forward, right = (
+        np.cos(yaw) * forward + np.sin(yaw) * right,
+        np.cos(yaw) * right - np.sin(yaw) * forward,
+    )
+    forward, down = (
+        np.cos(pitch) * forward - np.sin(pitch) * UP,
+        -np.cos(pitch) * UP - np.sin(pitch) * forward,
+    )
+    right, down = (
+        np.cos(roll) * right + np.sin(roll) * down,
+        np.cos(roll) * down - np.sin(roll) * right,
+    )
     return Camera(height, width, focal, ground + UP * rise, np.stack([right, down, forward]))
 
 
@@ -86,9 +97,14 @@ def pick_optics(rng: np.random.Generator, world: World) -> Optics:
     road = float(np.mean((light.ambient + light.sun * light.to_sun[2]) * world.surface.colour))
     level = (rng.uniform(95, 175) / 255) ** 2.2
     balance = 1 + rng.normal(0, 0.03, 3)
-    return Optics(gain=(level / road * balance).astype(np.float32), contrast=rng.uniform(1.0, 1.3),
-                  gamma=rng.uniform(1.9, 2.4), vignette=rng.uniform(0, 0.35),
-                  blur=rng.uniform(0.3, 0.8), noise=rng.uniform(1.5, 4.5))
+    return Optics(
+        gain=(level / road * balance).astype(np.float32),
+        contrast=rng.uniform(1.0, 1.3),
+        gamma=rng.uniform(1.9, 2.4),
+        vignette=rng.uniform(0, 0.35),
+        blur=rng.uniform(0.3, 0.8),
+        noise=rng.uniform(1.5, 4.5),
+    )
 
 
 def expose(radiance: np.ndarray, optics: Optics, rng: np.random.Generator) -> np.ndarray:

@@ -23,7 +23,8 @@ _BAND = 24  # rows of ground shaded at a time: their arrays fit a core's cache
 
 @dataclass(frozen=True)
 class Scene:
-    """A rendered frame and its label.
+    """
+    A rendered frame and its label.
 
     `image` is uint8 (H, W, 3) BGR; `road` is uint8 (H, W), 255 on visible carriageway, else 0.
     """
@@ -33,16 +34,19 @@ class Scene:
 
 
 def render(seed: int, height: int = 375, width: int = 1242) -> Scene:
-    """Render one independent scene of `height` by `width` pixels, at least one each.
+    """
+    Render one independent scene of `height` by `width` pixels, at least one each.
 
     The same arguments give the same bytes.
     """
     return next(drive(seed, 1, height, width))
 
 
-def drive(seed: int, frames: int, height: int = 375, width: int = 1242,
-          rate: float = 10.0) -> Iterator[Scene]:
-    """Yield `frames` scenes, `rate` per second, of a camera driving through one world.
+def drive(
+    seed: int, frames: int, height: int = 375, width: int = 1242, rate: float = 10.0
+) -> Iterator[Scene]:
+    """
+    Yield `frames` scenes, `rate` per second, of a camera driving through one world.
 
     The first is what `render` gives for the same seed and size. ValueError names an argument that
     is out of range; it is raised at once, not with the first frame.
@@ -65,8 +69,14 @@ def _drive(seed: int, frames: int, height: int, width: int, rate: float) -> Iter
         yield _render(world, camera, optics, chunks, time, generator(seed, 7, frame))
 
 
-def _render(world: World, camera: Camera, optics: Optics, chunks: dict[int, Chunk], time: float,
-            rng: np.random.Generator) -> Scene:
+def _render(
+    world: World,
+    camera: Camera,
+    optics: Optics,
+    chunks: dict[int, Chunk],
+    time: float,
+    rng: np.random.Generator,
+) -> Scene:
     along = float(camera.position[1])
     first, last = int((along - BEHIND) // CHUNK), int((along + FAR) // CHUNK)
     for index in range(first, last + 1):

@@ -15,14 +15,21 @@ from road_seg_ros.synthetic.world import UP
 
 def make_pole(foot: np.ndarray, height: float, width: float, grey: float) -> Thing:
     """Return a post of `height` by `width` metres; `grey` is a screen's, 0 to 255."""
-    return Thing(foot, height, sprite=_round_bar(), sprite_width=width, tint=srgb(*[grey] * 3),
-                 footprint=foot[:2] + np.array([[-0.1, 0], [0, 0.1], [0.1, 0], [0, -0.1]]))
+    return Thing(
+        foot,
+        height,
+        sprite=_round_bar(),
+        sprite_width=width,
+        tint=srgb(*[grey] * 3),
+        footprint=foot[:2] + np.array([[-0.1, 0], [0, 0.1], [0.1, 0], [0, -0.1]]),
+    )
 
 
 def make_sign(rng: np.random.Generator, foot: np.ndarray, forward: np.ndarray) -> Thing:
     """Return a round, triangular or rectangular traffic sign facing the camera's traffic."""
-    rim, face = ((150, 25, 25), (215, 215, 210)) if rng.random() < 0.6 else (
-        (30, 60, 130), (40, 75, 150))
+    rim, face = (
+        ((150, 25, 25), (215, 215, 210)) if rng.random() < 0.6 else ((30, 60, 130), (40, 75, 150))
+    )
     texture = plain_texture(24, 24, srgb(*rim))
     texture[4:-4, 4:-4, :3] = srgb(*face)
     angle = np.linspace(0, 2 * np.pi, 16, endpoint=False)

@@ -40,7 +40,8 @@ class Ground:
 
 
 def intersect(world: World, camera: Camera, rows: range, junctions: list[Junction]) -> Ground:
-    """Return the ground seen by the pixels of `rows`.
+    """
+    Return the ground seen by the pixels of `rows`.
 
     Rays that would meet it beyond twice `FAR`, or not at all, end there.
     """
@@ -57,8 +58,9 @@ def intersect(world: World, camera: Camera, rows: range, junctions: list[Junctio
     return Ground(x, y, across, edge, _gradient(edge), depth, fine, typical * fine / height)
 
 
-def _edge_distance(world: World, across: np.ndarray, along: np.ndarray,
-                   junctions: list[Junction]) -> np.ndarray:
+def _edge_distance(
+    world: World, across: np.ndarray, along: np.ndarray, junctions: list[Junction]
+) -> np.ndarray:
     """Return the distance outside the carriageway, side roads joined with rounded corners."""
     middle, half = (world.left + world.right) / 2, (world.right - world.left) / 2
     edge = np.abs(across - middle) - half

@@ -43,15 +43,25 @@ def make_chunk(world: World, index: int) -> Chunk:
     start = index * CHUNK
     things: list[Thing] = []
     for hand, side, edge in zip((-1, 1), world.sides, (-world.left, world.right), strict=True):
+
         def free(along: float, margin: float, hand: int = hand) -> bool:
-            return not any(hand in j.hands and abs(along - j.along) < j.half + margin
-                           for j in junctions)
+            return not any(
+                hand in j.hands and abs(along - j.along) < j.half + margin for j in junctions
+            )
+
         things += _kerbside(rng, world, side, hand, edge, start, free)
         things += _frontage(rng, world, side, hand, edge, start, free)
     patches = []
     for _ in range(rng.poisson(0.8)):
-        patches.append((rng.uniform(world.left, world.right), start + rng.uniform(0, CHUNK),
-                        rng.uniform(0.4, 1.6), rng.uniform(0.5, 6), rng.uniform(0.65, 1.2)))
+        patches.append(
+            (
+                rng.uniform(world.left, world.right),
+                start + rng.uniform(0, CHUNK),
+                rng.uniform(0.4, 1.6),
+                rng.uniform(0.5, 6),
+                rng.uniform(0.65, 1.2),
+            )
+        )
     zebra = start + rng.uniform(2, 6) if index % 3 and rng.random() < 0.12 else None
     return Chunk(tuple(things), tuple(patches), zebra)
 
@@ -77,9 +87,14 @@ def make_traffic(world: World, along: float, time: float) -> Iterator[Thing]:
                 continue
             base, forward, right = world.frame(y, across + rng.uniform(-0.3, 0.3))
             if lane == world.lanes - 1 and rng.random() < 0.15:
-                yield Thing(base + right * 0.33 * world.lane_width, 1.75,
-                            sprite=person_sprite(1 + 2 * int(rng.integers(6))), sprite_width=0.85,
-                            low=True, crown=0.25)
+                yield Thing(
+                    base + right * 0.33 * world.lane_width,
+                    1.75,
+                    sprite=person_sprite(1 + 2 * int(rng.integers(6))),
+                    sprite_width=0.85,
+                    low=True,
+                    crown=0.25,
+                )
             else:
                 yield make_vehicle(rng, base, forward if pace > 0 else -forward)
 
@@ -93,8 +108,15 @@ def _junction(world: World, index: int) -> Junction | None:
     return Junction((index + 0.5) * CHUNK, rng.uniform(2.3, 4.0), hands)
 
 
-def _kerbside(rng: np.random.Generator, world: World, side: Side, hand: int, edge: float,
-              start: float, free: Callable[[float, float], bool]) -> Iterator[Thing]:
+def _kerbside(
+    rng: np.random.Generator,
+    world: World,
+    side: Side,
+    hand: int,
+    edge: float,
+    start: float,
+    free: Callable[[float, float], bool],
+) -> Iterator[Thing]:
     """Yield parked vehicles, street trees, poles, signs and people of one side."""
     stand = edge + side.bay / 2 if side.bay else edge - 1.05
     for slot in range(4):
@@ -112,8 +134,14 @@ def _kerbside(rng: np.random.Generator, world: World, side: Side, hand: int, edg
         if side.pavement and rng.random() < 0.12:
             walk = off + side.strip + rng.uniform(0.4, 0.9) * side.pavement
             person = person_sprite(2 * int(rng.integers(6)))
-            yield Thing(world.frame(along, hand * walk)[0], 1.75, sprite=person,
-                        sprite_width=0.85, low=True, crown=0.25)
+            yield Thing(
+                world.frame(along, hand * walk)[0],
+                1.75,
+                sprite=person,
+                sprite_width=0.85,
+                low=True,
+                crown=0.25,
+            )
     post = world.frame(start + 0.3 * CHUNK, hand * (off + 0.5))
     if rng.random() < 0.4 and free(start + 0.3 * CHUNK, 3):
         yield make_pole(post[0], rng.uniform(5, 9), rng.uniform(0.12, 0.28), rng.uniform(50, 130))
@@ -121,8 +149,15 @@ def _kerbside(rng: np.random.Generator, world: World, side: Side, hand: int, edg
         yield make_sign(rng, post[0], post[1])
 
 
-def _frontage(rng: np.random.Generator, world: World, side: Side, hand: int, edge: float,
-              start: float, free: Callable[[float, float], bool]) -> Iterator[Thing]:
+def _frontage(
+    rng: np.random.Generator,
+    world: World,
+    side: Side,
+    hand: int,
+    edge: float,
+    start: float,
+    free: Callable[[float, float], bool],
+) -> Iterator[Thing]:
     """Yield buildings, barriers and plants behind the pavement of one side."""
     front = edge + side.reach
     kind = side.frontage
@@ -135,8 +170,9 @@ def _frontage(rng: np.random.Generator, world: World, side: Side, hand: int, edg
             along = start + (n + 0.5) * CHUNK / count
             foot, forward, right = world.frame(along, hand * (front + setback))
             if free(along, length / 2 + side.reach):
-                yield from make_building(rng, foot, forward, hand * right, length,
-                                     rng.uniform(8, 12), floors)
+                yield from make_building(
+                    rng, foot, forward, hand * right, length, rng.uniform(8, 12), floors
+                )
     barrier = kind if kind in ('hedge', 'wall') else str(rng.choice(['hedge', 'wall', 'rail']))
     if kind in ('hedge', 'wall') or kind == 'houses' and rng.random() < 0.6:
         for n in range(4):
@@ -151,5 +187,6 @@ def _frontage(rng: np.random.Generator, world: World, side: Side, hand: int, edg
         bush = rng.random() < 0.3
         foot = world.frame(along, hand * (front + out))[0]
         if free(along, 4 + side.reach):
-            yield make_plant(rng, world, foot, rng.uniform(1, 3) if bush else rng.uniform(5, 15),
-                         bush)
+            yield make_plant(
+                rng, world, foot, rng.uniform(1, 3) if bush else rng.uniform(5, 15), bush
+            )

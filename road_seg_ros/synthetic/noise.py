@@ -25,7 +25,8 @@ def wrap(values: np.ndarray, period: float) -> np.ndarray:
 
 
 def coverage(distance: np.ndarray, footprint: np.ndarray | float) -> np.ndarray:
-    """Return the share of a pixel inside an edge, 0 to 1, float32 in the shape of `distance`.
+    """
+    Return the share of a pixel inside an edge, 0 to 1, float32 in the shape of `distance`.
 
     `distance` is float32 (rows, W), in metres to the edge, negative inside; `footprint`, float32,
     is how many metres a pixel spans, for each pixel or each row.
@@ -37,7 +38,8 @@ def coverage(distance: np.ndarray, footprint: np.ndarray | float) -> np.ndarray:
 
 
 def noise(x: np.ndarray, y: np.ndarray, cell: float) -> np.ndarray:
-    """Sample noise with features of `cell` to 4 `cell` metres at world points.
+    """
+    Sample noise with features of `cell` to 4 `cell` metres at world points.
 
     `x` and `y` are float32 (rows, W), in metres; so is the result, of zero mean and unit
     deviation.
@@ -64,5 +66,5 @@ def _noise_tile() -> np.ndarray:
         n = _TILE // cell
         lattice = np.pad(rng.standard_normal((n, n)).astype(np.float32), 2, mode='wrap')
         fine = cv2.resize(lattice, None, fx=cell, fy=cell, interpolation=cv2.INTER_CUBIC)
-        total += weight * fine[2 * cell:2 * cell + _TILE, 2 * cell:2 * cell + _TILE]
+        total += weight * fine[2 * cell : 2 * cell + _TILE, 2 * cell : 2 * cell + _TILE]
     return (total - total.mean()) / total.std()

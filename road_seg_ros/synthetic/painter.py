@@ -22,7 +22,8 @@ _OUTSIDE = 20000.0  # px; outlines are cut here: OpenCV takes their points as fi
 
 @dataclass
 class Canvas:
-    """The frame being painted, float32: radiance (3, H, W), BGR, and inverse depth (H, W) in 1/m.
+    """
+    The frame being painted, float32: radiance (3, H, W), BGR, and inverse depth (H, W) in 1/m.
 
     Inverse depth is 0 for ground and sky: everything else stands in front of them.
 
@@ -44,17 +45,20 @@ def in_view(camera: Camera, thing: Thing) -> bool:
     return bool(-reach < depth < FAR and abs(right) < edge and tall)
 
 
-def draw_thing(canvas: Canvas, camera: Camera, matrix: np.ndarray, thing: Thing, light: Light,
-               sunlit: float) -> None:
-    """Paint a thing, its visible faces or its sprite, where nothing nearer has been painted.
+def draw_thing(
+    canvas: Canvas, camera: Camera, matrix: np.ndarray, thing: Thing, light: Light, sunlit: float
+) -> None:
+    """
+    Paint a thing, its visible faces or its sprite, where nothing nearer has been painted.
 
     `matrix` is the camera's, from `Camera.project_matrix`; `sunlit` is the share of the sun that
     reaches the thing, 0 to 1.
     """
     if thing.sprite:
         right = camera.rotation[0] * thing.sprite_width
-        panel = Panel(thing.base + UP * thing.height - right / 2, right, -UP * thing.height,
-                      thing.sprite)
+        panel = Panel(
+            thing.base + UP * thing.height - right / 2, right, -UP * thing.height, thing.sprite
+        )
         sun = light.sun * (0.25 + 0.5 * sunlit) if thing.crown else light.sun * 0.5 * sunlit
         _draw(canvas, camera, matrix, panel, light, (0.6 * light.ambient + sun) * thing.tint)
         return
@@ -71,8 +75,14 @@ def draw_thing(canvas: Canvas, camera: Camera, matrix: np.ndarray, thing: Thing,
         _draw(canvas, camera, matrix, panel, light, (sky + sun) * thing.tint)
 
 
-def _draw(canvas: Canvas, camera: Camera, matrix: np.ndarray, panel: Panel, light: Light,
-          irradiance: np.ndarray) -> None:
+def _draw(
+    canvas: Canvas,
+    camera: Camera,
+    matrix: np.ndarray,
+    panel: Panel,
+    light: Light,
+    irradiance: np.ndarray,
+) -> None:
     """Paint a panel where nothing nearer has been painted."""
     plane = np.empty((3, 3))
     plane[:, 0], plane[:, 1] = panel.right, panel.down
@@ -99,8 +109,9 @@ def _draw(canvas: Canvas, camera: Camera, matrix: np.ndarray, panel: Panel, ligh
         return
     # 1 / depth is linear in the pixel: the last row of the inverse homography.
     a, b, c = (facing / volume).astype(np.float32)
-    inverse_depth = (np.arange(x1 - x0, dtype=np.float32) * a
-                     + (np.arange(y1 - y0, dtype=np.float32)[:, None] * b + c))
+    inverse_depth = np.arange(x1 - x0, dtype=np.float32) * a + (
+        np.arange(y1 - y0, dtype=np.float32)[:, None] * b + c
+    )
     mask = np.zeros((y1 - y0, x1 - x0), np.uint8)
     cv2.fillPoly(mask, [np.round((pixels - (x0, y0)) * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
 
@@ -110,9 +121,15 @@ def _draw(canvas: Canvas, camera: Camera, matrix: np.ndarray, panel: Panel, ligh
     texture = panel.texture[min(level, len(panel.texture) - 1)]
     th, tw = texture.shape[:2]
     texels = to_image @ np.array([[1 / tw, 0, 0.5 / tw], [0, 1 / th, 0.5 / th], [0, 0, 1]])
-    *colours, alpha = cv2.split(cv2.warpPerspective(
-        texture, texels, (x1 - x0, y1 - y0), flags=cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_REPLICATE))
+    *colours, alpha = cv2.split(
+        cv2.warpPerspective(
+            texture,
+            texels,
+            (x1 - x0, y1 - y0),
+            flags=cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_REPLICATE,
+        )
+    )
     held = canvas.inverse_depth[y0:y1, x0:x1]
     alpha *= mask * np.float32(1 / 255)
     alpha *= inverse_depth > held * np.float32(0.998)

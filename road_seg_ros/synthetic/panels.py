@@ -15,7 +15,8 @@ UNIT_SQUARE = ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0))
 
 @dataclass(frozen=True)
 class Panel:
-    """A textured parallelogram: top-left corner, its edges to the right and down, in metres.
+    """
+    A textured parallelogram: top-left corner, its edges to the right and down, in metres.
 
     `texture` holds float32 (h, w, 4) levels, each half the size of the one before: BGR albedo and
     alpha. `outline` is the visible part, in units of the edges.
@@ -72,18 +73,27 @@ def cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.array([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx])
 
 
-def rectangle(centre: np.ndarray, forward: np.ndarray, right: np.ndarray,
-              length: float, width: float) -> np.ndarray:
+def rectangle(
+    centre: np.ndarray, forward: np.ndarray, right: np.ndarray, length: float, width: float
+) -> np.ndarray:
     """Return the corners of a rectangle on the ground, float64 (4, 2), x and y in metres."""
     corners = ((-1, -1), (-1, 1), (1, 1), (1, -1))
-    return np.array([(centre + a * forward * length / 2 + b * right * width / 2)[:2]
-                     for a, b in corners])
+    return np.array(
+        [(centre + a * forward * length / 2 + b * right * width / 2)[:2] for a, b in corners]
+    )
 
 
-def upright_panel(foot: np.ndarray, normal: np.ndarray, width: float, height: float,
-                  texture: tuple[np.ndarray, ...], outline: tuple = UNIT_SQUARE,
-                  lean: float = 0.0) -> Panel:
-    """Return a panel from the middle of its foot and its unit normal, (3,) each.
+def upright_panel(
+    foot: np.ndarray,
+    normal: np.ndarray,
+    width: float,
+    height: float,
+    texture: tuple[np.ndarray, ...],
+    outline: tuple = UNIT_SQUARE,
+    lean: float = 0.0,
+) -> Panel:
+    """
+    Return a panel from the middle of its foot and its unit normal, (3,) each.
 
     Sizes are in metres; `lean` is how far the top edge stands behind the foot.
     """

@@ -15,15 +15,17 @@ from road_seg_ros.synthetic.world import World
 _TREES, _BUSHES = 10, 5  # textures kept in memory; tint and size vary their looks
 
 
-def make_plant(rng: np.random.Generator, world: World, foot: np.ndarray, height: float,
-               bush: bool = False) -> Thing:
+def make_plant(
+    rng: np.random.Generator, world: World, foot: np.ndarray, height: float, bush: bool = False
+) -> Thing:
     """Return a tree or bush of `height` metres at `foot`, a ground point (3,)."""
     sprite = _bush(int(rng.integers(_BUSHES))) if bush else _tree(int(rng.integers(_TREES)))
     leaf = world.leaf * rng.lognormal(0, 0.2) * (1 + rng.normal(0, 0.08, 3).astype(np.float32))
     width = height * (rng.uniform(1.3, 2.2) if bush else rng.uniform(0.7, 1.0))
     mirrored = -1 if world.light.to_sun[0] > 0 else 1
-    return Thing(foot, height, sprite=sprite, sprite_width=mirrored * width, tint=leaf,
-                 crown=0.36 * width)
+    return Thing(
+        foot, height, sprite=sprite, sprite_width=mirrored * width, tint=leaf, crown=0.36 * width
+    )
 
 
 @functools.cache
@@ -37,8 +39,14 @@ def _tree(kind: int) -> tuple[np.ndarray, ...]:
     bark = tuple(float(c) for c in srgb(68, 58, 53) * 4)
     trunk = rng.uniform(6, 11)
     crown_base = rng.uniform(0.62, 0.92) * h
-    points = np.array([(w / 2 - trunk, h), (w / 2 + trunk, h),
-                       (w / 2 + lean + 3, h * 0.35), (w / 2 + lean - 3, h * 0.35)])
+    points = np.array(
+        [
+            (w / 2 - trunk, h),
+            (w / 2 + trunk, h),
+            (w / 2 + lean + 3, h * 0.35),
+            (w / 2 + lean - 3, h * 0.35),
+        ]
+    )
     cv2.fillPoly(sprite, [points.astype(np.int32)], (*bark, 1.0), cv2.LINE_AA)
     # OpenCV smooths no edges of float pictures.
     sprite = cv2.GaussianBlur(sprite, (5, 5), 0)
@@ -52,8 +60,10 @@ def _tree(kind: int) -> tuple[np.ndarray, ...]:
         cx = w / 2 + lean + angle * spread * w * 0.34
         cy = crown_base - level * (crown_base - 0.12 * h)
         radius = rng.uniform(0.045, 0.11) * h * (0.7 if conifer else 1.0)
-        box = (slice(max(int(cy - 1.6 * radius), 0), int(cy + 1.6 * radius)),
-               slice(max(int(cx - 1.6 * radius), 0), int(cx + 1.6 * radius)))
+        box = (
+            slice(max(int(cy - 1.6 * radius), 0), int(cy + 1.6 * radius)),
+            slice(max(int(cx - 1.6 * radius), 0), int(cx + 1.6 * radius)),
+        )
         dx, dy = (xx[box] - cx) / radius, (yy[box] - cy) / radius
         solid = np.clip((1 - np.hypot(dx, dy) + ragged[box]) * 4, 0, 1)[..., None]
         # The library is lit from the upper left; sprites are mirrored to suit the sun.

@@ -26,8 +26,10 @@ class Shadows:
 
     def sample(self, x: np.ndarray, y: np.ndarray) -> list[np.ndarray]:
         """Return the three shadows, 0 to 1, at ground points (float32)."""
-        u, v = ((a - np.float32(c)) * np.float32(1 / _SHADOW_TEXEL)
-                for a, c in zip((x, y), self.corner, strict=True))
+        u, v = (
+            (a - np.float32(c)) * np.float32(1 / _SHADOW_TEXEL)
+            for a, c in zip((x, y), self.corner, strict=True)
+        )
         found = cv2.remap(self.layers, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
         return [a * np.float32(1 / 255) for a in cv2.split(found)]
 
@@ -53,8 +55,9 @@ def cast_shadows(world: World, camera: Camera, things: list[Thing]) -> Shadows:
             radius = thing.crown / _SHADOW_TEXEL
             for k in np.linspace(0, 1, 4):
                 centre = (low + (high - low) * k).astype(int)
-                cv2.circle(leafy, (int(centre[0]), int(centre[1])), int(radius * (1.1 - 0.4 * k)),
-                           255, -1)
+                cv2.circle(
+                    leafy, (int(centre[0]), int(centre[1])), int(radius * (1.1 - 0.4 * k)), 255, -1
+                )
             start = ((thing.base[:2] - corner) / _SHADOW_TEXEL).astype(int)
             cv2.line(hard, tuple(map(int, start)), tuple(map(int, low)), 200, 2)
     soft = [cv2.blur(a, (n, n)) for a, n in zip(layers, (3, 13, 5), strict=True)]

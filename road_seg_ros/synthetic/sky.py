@@ -15,7 +15,8 @@ AIRLIGHT = 0.6  # radiance of haze, as a share of the horizon's
 
 
 def fade(radiance: Iterable[np.ndarray], light: Light, depth: np.ndarray | float) -> None:
-    """Fade radiance `depth` metres away, in place, towards the air's own brightness.
+    """
+    Fade radiance `depth` metres away, in place, towards the air's own brightness.
 
     `radiance` is three planes, B, G and R, float32 (rows, W); `depth` is float32 (rows, W), or one
     for all.
@@ -28,7 +29,8 @@ def fade(radiance: Iterable[np.ndarray], light: Light, depth: np.ndarray | float
 
 
 def render_sky(world: World, camera: Camera, rows: int) -> np.ndarray:
-    """Return the BGR radiance of sky, clouds and the far skyline in the picture's top `rows`.
+    """
+    Return the BGR radiance of sky, clouds and the far skyline in the picture's top `rows`.
 
     It is float32 (3, rows, W).
     """
@@ -60,4 +62,4 @@ def render_sky(world: World, camera: Camera, rows: int) -> np.ndarray:
         planes.append(sky + mask * (skyline[i] - sky))
     small = cv2.merge(planes)
     full = cv2.resize(small, (2 * small.shape[1], 2 * small.shape[0]))
-    return full[:rows, :camera.width].transpose(2, 0, 1)
+    return full[:rows, : camera.width].transpose(2, 0, 1)

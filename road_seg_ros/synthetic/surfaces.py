@@ -14,9 +14,11 @@ _JOINTS = {'slabs': 0.5, 'setts': 0.22}  # m between the joints of paving
 _ZEBRA_HALF = 1.6  # m, half the length of a pedestrian crossing's bars
 
 
-def ground_albedo(world: World, ground: Ground, chunks: list[Chunk]
-                  ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the ground's BGR albedo, float32 (3, rows, W), and the carriageway's share of pixels.
+def ground_albedo(
+    world: World, ground: Ground, chunks: list[Chunk]
+) -> tuple[np.ndarray, np.ndarray]:
+    """
+    Return the ground's BGR albedo, float32 (3, rows, W), and the carriageway's share of pixels.
 
     The share is float32 (rows, W), from 0 to 1.
     """
@@ -30,10 +32,15 @@ def ground_albedo(world: World, ground: Ground, chunks: list[Chunk]
     stony = 1 + 0.22 * grain + 0.12 * middle + 0.08 * broad
     turf = np.exp(0.45 * grain + 0.3 * middle + 0.15 * broad)
     tones = {'grass': turf, 'asphalt': asphalt}
-    palette = {'grass': world.grass, 'asphalt': s.colour * world.footway_tone,
-               'kerb': s.kerb_colour, 'shade': s.kerb_colour * 0.2,
-               'gravel': srgb(122, 115, 103), 'slabs': srgb(138, 134, 129),
-               'setts': srgb(118, 110, 106)}
+    palette = {
+        'grass': world.grass,
+        'asphalt': s.colour * world.footway_tone,
+        'kerb': s.kerb_colour,
+        'shade': s.kerb_colour * 0.2,
+        'gravel': srgb(122, 115, 103),
+        'slabs': srgb(138, 134, 129),
+        'setts': srgb(118, 110, 106),
+    }
 
     # From the top layer down, each covers what those above it left.
     left = 1 - road
@@ -41,10 +48,15 @@ def ground_albedo(world: World, ground: Ground, chunks: list[Chunk]
     for hand, side in zip((-1, 1), world.sides, strict=True):
         here = coverage(-hand * ground.across, ground.fine)
         stop = 0.0
-        for width, name in ((side.bay, 'setts'), (0.05 if side.kerb else 0.0, 'shade'),
-                            (side.kerb, 'kerb'), (side.strip, 'grass'),
-                            (side.pavement, side.paving), (side.apron, side.beyond),
-                            (2 * FAR, 'grass')):
+        for width, name in (
+            (side.bay, 'setts'),
+            (0.05 if side.kerb else 0.0, 'shade'),
+            (side.kerb, 'kerb'),
+            (side.strip, 'grass'),
+            (side.pavement, side.paving),
+            (side.apron, side.beyond),
+            (2 * FAR, 'grass'),
+        ):
             if not width:
                 continue
             stop += width
@@ -68,13 +80,21 @@ def _slabs(ground: Ground, size: float) -> np.ndarray:
     """Return the brightness of square paving, darker at the joints."""
     across = np.abs(wrap(ground.across, size) - size / 2)
     along = np.abs(wrap(ground.y, size) - size / 2)
-    joints = np.maximum(coverage(0.49 * size - across, ground.fine),
-                        coverage(0.485 * size - along, ground.coarse))
+    joints = np.maximum(
+        coverage(0.49 * size - across, ground.fine), coverage(0.485 * size - along, ground.coarse)
+    )
     return 1 - 0.45 * joints * np.clip(1.2 - ground.coarse / size, 0, 1)
 
 
-def _road_layers(world: World, ground: Ground, chunks: list[Chunk], asphalt: np.ndarray,
-                 middle: np.ndarray, broad: np.ndarray, road: np.ndarray) -> tuple[list, list]:
+def _road_layers(
+    world: World,
+    ground: Ground,
+    chunks: list[Chunk],
+    asphalt: np.ndarray,
+    middle: np.ndarray,
+    broad: np.ndarray,
+    road: np.ndarray,
+) -> tuple[list, list]:
     """Return weights and albedos of the asphalt, worn, patched and cracked, and the paint."""
     s = world.surface
     lane = ground.across / world.lane_width + world.lanes / 2
@@ -82,8 +102,9 @@ def _road_layers(world: World, ground: Ground, chunks: list[Chunk], asphalt: np.
     for u, y, half_u, half_y, shade in (p for c in chunks for p in c.patches):
         if not ground.shows(y, half_y):
             continue
-        cover = (coverage(np.abs(ground.across - u) - half_u, ground.fine)
-                 * coverage(np.abs(ground.y - y) - half_y, ground.coarse))
+        cover = coverage(np.abs(ground.across - u) - half_u, ground.fine) * coverage(
+            np.abs(ground.y - y) - half_y, ground.coarse
+        )
         tone *= 1 + (shade - 1) * cover
     if s.seams:
         wander = np.abs(wrap(lane + 0.02 * broad + 0.5, 1) - 0.5) * world.lane_width
@@ -99,8 +120,10 @@ def _road_layers(world: World, ground: Ground, chunks: list[Chunk], asphalt: np.
         return [road * tone], [s.colour]
     worn = np.clip(1 - s.wear * (0.5 + 0.5 * middle), 0.15, 1)
     paint = _markings(world, ground, chunks) * worn
-    return ([road * tone * (1 - paint), road * paint * (0.75 + 0.25 * asphalt)],
-            [s.colour, np.full(3, s.paint, np.float32)])
+    return (
+        [road * tone * (1 - paint), road * paint * (0.75 + 0.25 * asphalt)],
+        [s.colour, np.full(3, s.paint, np.float32)],
+    )
 
 
 def _markings(world: World, ground: Ground, chunks: list[Chunk]) -> np.ndarray:

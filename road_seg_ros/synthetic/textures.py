@@ -1,4 +1,5 @@
-"""Colours, and textures that several kinds of things share.
+"""
+Colours, and textures that several kinds of things share.
 
 A texture is float32 (h, w, 4): linear BGR albedo, or brightness to be tinted, and alpha.
 """
@@ -10,8 +11,17 @@ import numpy as np
 
 from road_seg_ros.synthetic.noise import cut_noise
 
-PLASTERS = ((205, 195, 175), (190, 175, 145), (215, 212, 205), (150, 95, 75), (175, 150, 130),
-            (165, 165, 160), (120, 75, 60), (200, 180, 140), (140, 130, 120))
+PLASTERS = (
+    (205, 195, 175),
+    (190, 175, 145),
+    (215, 212, 205),
+    (150, 95, 75),
+    (175, 150, 130),
+    (165, 165, 160),
+    (120, 75, 60),
+    (200, 180, 140),
+    (140, 130, 120),
+)
 
 
 def srgb(red: float, green: float, blue: float) -> np.ndarray:
