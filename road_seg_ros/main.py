@@ -6,7 +6,6 @@ Whatever takes time to import is imported inside `main`, where a signal ends it 
 
 from __future__ import annotations
 
-import contextlib
 import signal
 import sys
 from typing import NoReturn
@@ -21,18 +20,17 @@ def main(args: list[str] | None = None) -> int:
     0 after SIGINT or SIGTERM, 1 if the node could not start; the reason has been logged.
     """
     for number in STOP_SIGNALS:
-        signal.signal(number, _interrupt_once)
-    try:
-        return _run(args)
-    except KeyboardInterrupt:
-        return 0
+        signal.signal(number, _exit_once)
+    return _run(args)
 
 
-def _interrupt_once(*_: object) -> NoReturn:
+def _exit_once(*_: object) -> NoReturn:
     # Ctrl-C under ros2 launch comes twice, from the terminal and from launch: once is enough.
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
-    raise KeyboardInterrupt
+    # Not KeyboardInterrupt: when one passes through an extension module that is being imported,
+    # Python remembers it and ends with SIGINT even though it was caught.
+    sys.exit(0)
 
 
 def _run(args: list[str] | None) -> int:
@@ -65,10 +63,9 @@ def _run(args: list[str] | None) -> int:
             raise
         # A signal took the context away from under a callback: a normal end.
     finally:
-        with contextlib.suppress(KeyboardInterrupt):
-            if node is not None:
-                node.destroy_node()
-            rclpy.try_shutdown()
+        if node is not None:
+            node.destroy_node()
+        rclpy.try_shutdown()
     return 0
 
 

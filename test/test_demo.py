@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from graph import RELIABLE, Client, ros
 
-from road_seg_ros import demo, synthetic
+from road_seg_ros import synthetic
+from road_seg_ros.recorder import contact_sheet
 
 
 def _demo(*arguments: str, model: Path | str = '') -> subprocess.CompletedProcess[str]:
@@ -95,7 +96,7 @@ def test_another_camera_on_the_topic_stops_the_demo(
 
 def test_a_contact_sheet_picks_evenly() -> None:
     pictures = [np.full((10, 20, 3), index, np.uint8) for index in range(29)]
-    sheet = demo.contact_sheet(pictures)
+    sheet = contact_sheet(pictures)
     assert sheet.shape == (50, 60, 3)
     assert list(sheet[::10, ::20, 0].ravel()) == list(range(0, 29, 2))
-    assert demo.contact_sheet(pictures[:4]).shape == (20, 60, 3)
+    assert contact_sheet(pictures[:4]).shape == (20, 60, 3)

@@ -18,7 +18,7 @@ from sensor_msgs.msg import Image
 
 from road_seg_ros import synthetic
 from road_seg_ros.image_msgs import to_image
-from road_seg_ros.transport import PROFILE_VARIABLES
+from road_seg_ros.transport import CHOSEN_BY_USER, PROFILE_VARIABLES
 
 launch = pytest.importorskip('launch', reason='ROS 2 launch is not installed')
 launch_ros = pytest.importorskip('launch_ros', reason='ROS 2 launch_ros is not installed')
@@ -157,15 +157,17 @@ def test_a_bad_argument_is_named_and_ends_the_launch(
     assert words in output
 
 
-def test_the_transport_profile_is_set_unless_the_user_chose(seg_launch: ModuleType) -> None:
+def test_the_transport_profile_is_set_unless_the_user_chose(
+    seg_launch: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from launch.actions import SetEnvironmentVariable
 
+    for name in CHOSEN_BY_USER:
+        monkeypatch.delenv(name, raising=False)
     for chosen, expected in ((False, set(PROFILE_VARIABLES)), (True, set())):
-        context = launch.LaunchContext()
-        for name in (*PROFILE_VARIABLES, 'FASTDDS_BUILTIN_TRANSPORTS'):
-            context.environment.pop(name, None)
         if chosen:
-            context.environment['FASTDDS_BUILTIN_TRANSPORTS'] = 'UDPv4'
+            monkeypatch.setenv('FASTDDS_BUILTIN_TRANSPORTS', 'UDPv4')
+        context = launch.LaunchContext()
         for argument in seg_launch.generate_launch_description().get_launch_arguments():
             argument.visit(context)
         actions = seg_launch._start(context)

@@ -1,0 +1,80 @@
+"""Keep what the node sends back, as pictures and a video."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+SHEET_COLUMNS, SHEET_ROWS = 3, 5
+THUMBNAIL_WIDTH = 414
+
+
+class Recorder:
+    """Writes overlays and masks from a thread of its own, so that receiving them never waits."""
+
+    def __init__(self, out: Path, rate: float) -> None:
+        self._out = out
+        self._rate = rate
+        self._video: cv2.VideoWriter | None = None
+        self._size = (0, 0)
+        self._thumbnails: list[np.ndarray] = []
+        self._every, self._count = 1, 0
+        self._items: queue.Queue[tuple[str, str, np.ndarray] | None] = queue.Queue()
+        (out / 'masks').mkdir(parents=True, exist_ok=True)
+        for old in (out / 'masks').glob('*.png'):
+            old.unlink()
+        self._thread = threading.Thread(target=self._run, name='recorder')
+        self._thread.start()
+
+    def add(self, kind: str, name: str, pixels: np.ndarray) -> None:
+        """Keep a `mask` (uint8 (H, W)) or an `overlay` (uint8 (H, W, 3) BGR) of that name."""
+        self._items.put((kind, name, pixels))
+
+    def close(self) -> None:
+        """Finish the files."""
+        self._items.put(None)
+        self._thread.join()
+        if self._video is not None:
+            self._video.release()
+        if self._thumbnails:
+            cv2.imwrite(str(self._out / 'contact_sheet.png'), contact_sheet(self._thumbnails))
+
+    def _run(self) -> None:
+        while (item := self._items.get()) is not None:
+            kind, name, pixels = item
+            if kind == 'mask':
+                cv2.imwrite(str(self._out / 'masks' / f'{name}.png'), pixels)
+            else:
+                self._add_overlay(pixels)
+
+    def _add_overlay(self, overlay: np.ndarray) -> None:
+        height, width = overlay.shape[:2]
+        if self._video is None:
+            self._size = (width - width % 2, height - height % 2)  # 4:2:0 video: even sides
+            fourcc = cv2.VideoWriter_fourcc(*'mp4v')
+            path = str(self._out / 'overlay.mp4')
+            self._video = cv2.VideoWriter(path, fourcc, self._rate, self._size)
+        # A frame of another size would be left out silently.
+        self._video.write(cv2.resize(overlay, self._size, interpolation=cv2.INTER_AREA))
+        if self._count % self._every == 0:
+            size = (THUMBNAIL_WIDTH, round(height * THUMBNAIL_WIDTH / width))
+            self._thumbnails.append(cv2.resize(overlay, size, interpolation=cv2.INTER_AREA))
+        self._count += 1
+        if len(self._thumbnails) > 4 * SHEET_COLUMNS * SHEET_ROWS:  # thin out a long recording
+            self._thumbnails = self._thumbnails[::2]
+            self._every *= 2
+
+
+def contact_sheet(pictures: list[np.ndarray]) -> np.ndarray:
+    """Return pictures (uint8 BGR, any sizes) evenly picked and laid out in a grid."""
+    count = min(len(pictures), SHEET_COLUMNS * SHEET_ROWS)
+    picked = [pictures[round(i)] for i in np.linspace(0, len(pictures) - 1, count)]
+    height, width = picked[0].shape[:2]
+    tiles = [cv2.resize(picture, (width, height)) for picture in picked]
+    tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % SHEET_COLUMNS)
+    rows = [np.hstack(tiles[i : i + SHEET_COLUMNS]) for i in range(0, len(tiles), SHEET_COLUMNS)]
+    return np.vstack(rows)
