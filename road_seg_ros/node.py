@@ -6,6 +6,7 @@ An image goes: ImageInput -> LatestFrame -> inference thread -> RoadSegmenter ->
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from typing import Any
@@ -67,15 +68,22 @@ class RoadSegNode(LifecycleNode):
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the model and open the topics."""
         settings = self._settings
-        # Only here: importing torch takes seconds, and signals and services must work by then.
-        from road_seg_ros.segmenter import RoadSegmenter
-
         try:
+            # Only here: importing torch takes seconds, and signals must work by then.
+            from road_seg_ros.segmenter import RoadSegmenter
+
             self._segmenter = RoadSegmenter.from_checkpoint(
                 settings.model_path, settings.device, settings.engine, settings.precision
             )
-        except (ValueError, RuntimeError) as error:  # RuntimeError: out of GPU memory, say
-            self.get_logger().error(f'cannot configure: {error}')
+        except ImportError as error:
+            self.get_logger().error(
+                f'cannot configure: {error}. {sys.executable} needs torch and safetensors; the '
+                'README says how to install them'
+            )
+            return TransitionCallbackReturn.FAILURE
+        except Exception as error:  # whatever it is, rclpy would swallow it
+            kind = '' if isinstance(error, ValueError) else f'{type(error).__name__}: '
+            self.get_logger().error(f'cannot configure: {kind}{error}')
             return TransitionCallbackReturn.FAILURE
         self._outputs = Outputs(self)
         self._input = ImageInput(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -16,7 +18,6 @@ from graph import BEST_EFFORT, RELIABLE, Client, node_process, ros, running_node
 from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.srv import DescribeParameters, SetParametersAtomically
-from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
@@ -541,17 +542,19 @@ def test_label_info_is_published_where_vision_msgs_is_installed(
     }
 
 
-def test_training_code_is_not_needed_by_the_node() -> None:
-    import subprocess
-    import sys
+def test_a_missing_torch_is_named(tiny_model: Path) -> None:
+    code = 'import sys; sys.modules["torch"] = None; from road_seg_ros.main import main; '
+    code += 'sys.exit(main(sys.argv[1:]))'
+    command = [sys.executable, '-c', code, '--ros-args', '-p', f'model_path:={tiny_model}']
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 1
+    assert 'Traceback' not in result.stderr
+    assert f'{sys.executable} needs torch and safetensors' in result.stderr
 
+
+def test_training_code_is_not_needed_by_the_node() -> None:
     code = (
         'import sys; import road_seg_ros.node, road_seg_ros.segmenter as s; '
         'bad = {"torchvision", "lightning", "training"} & set(sys.modules); assert not bad, bad'
     )
     subprocess.run([sys.executable, '-c', code], check=True)
-
-
-def test_client_names_do_not_leak(node: RoadSegNode) -> None:
-    assert isinstance(node, Node)
-    assert node.get_fully_qualified_name() == '/road_seg'
