@@ -244,16 +244,20 @@ def test_failing_inference_is_counted_and_ends_in_the_error_state(
 # Reliability
 
 
+def _wait_for_reliability(node: RoadSegNode, wanted: ReliabilityPolicy) -> None:
+    wait_for(
+        lambda: node._input._subscription.qos_profile.reliability == wanted,
+        'the subscription to match its publishers',
+    )
+
+
 @pytest.mark.parametrize('qos', [RELIABLE, BEST_EFFORT])
 def test_any_publisher_is_matched(context: None, tiny_model: Path, image: np.ndarray, qos) -> None:
     client = Client(qos)
     try:
         with running_node(model_path=str(tiny_model), engine='torch') as node:
             masks = client.listen('mask')
-            wait_for(
-                lambda: node._input._subscription.qos_profile.reliability == qos.reliability,
-                'the subscription to match',
-            )
+            _wait_for_reliability(node, qos.reliability)
             client.wait_until_matched()
             wait_for(lambda: client.send(image) and masks, 'a mask')
     finally:
@@ -265,9 +269,7 @@ def test_a_best_effort_publisher_beside_a_reliable_one_is_heard(
 ) -> None:
     masks = client.listen('mask')
     other = client.create_publisher(Image, '/camera/image_raw', BEST_EFFORT)
-    wait_for(other.get_subscription_count, 'the node to follow')
-    reliability = node._input._subscription.qos_profile.reliability
-    assert reliability == ReliabilityPolicy.BEST_EFFORT
+    _wait_for_reliability(node, ReliabilityPolicy.BEST_EFFORT)
     for publisher in (other, client.camera):
         masks.clear()
         message = to_image(image, 'bgr8', Image().header)

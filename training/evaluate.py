@@ -49,6 +49,10 @@ def evaluate(
     pictures: folder for one PNG per image, named by rank: the worst F1 first. DataError on a pair
     that cannot be read. See `RoadCounts.scores` for the scores.
     """
+    if pictures is not None:
+        pictures.mkdir(parents=True, exist_ok=True)
+        for old in pictures.glob('[0-9][0-9][0-9]_f1_*.png'):  # of an evaluation before
+            old.unlink()
     counts: dict[str, RoadCounts] = defaultdict(RoadCounts)
     f1_by_name: dict[str, float] = {}
     for pair in tqdm(pairs, unit='image'):
@@ -58,7 +62,6 @@ def evaluate(
         if pictures is not None:
             mask = threshold_mask(confidence, segmenter.threshold)
             f1_by_name[pair.name] = _f1(mask, label)
-            pictures.mkdir(parents=True, exist_ok=True)
             cv2.imwrite(str(pictures / f'{pair.name}.png'), draw_errors(image, mask, label))
     for rank, name in enumerate(sorted(f1_by_name, key=f1_by_name.get)):
         ranked = f'{rank:03d}_f1_{100 * f1_by_name[name]:.1f}_{name}.png'
