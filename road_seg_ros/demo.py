@@ -13,13 +13,11 @@ import argparse
 import contextlib
 import json
 import os
-import queue
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,6 +31,7 @@ from std_msgs.msg import Header
 
 from road_seg_ros.frames import Frame, Frames, SourceError, open_frames, synthetic_frames
 from road_seg_ros.image_msgs import ImageError, image_to_bgr, to_image
+from road_seg_ros.read_ahead import ReadAhead
 from road_seg_ros.recorder import Recorder
 from road_seg_ros.transport import profile_environment
 
@@ -40,7 +39,6 @@ CAMERA_TOPIC = '/camera/image_raw'
 NODE = '/road_seg'
 RELIABLE = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
 SYNTHETIC_FRAMES = 100
-READ_AHEAD_FRAMES = 100  # 140 MB of KITTI frames
 START_TIMEOUT_S = 120.0  # loading CUDA for the first time can take a minute
 ANSWER_TIMEOUT_S = 5.0  # for the last masks
 
@@ -167,8 +165,10 @@ def run(frames: Frames, out: Path, rate: float, node_arguments: list[str]) -> Re
     os.environ.update(profile_environment(os.environ))
     os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')  # keep to this machine
     report = Report(frames.description)
-    ready = _read_ahead(frames.frames)
-    with _running_node(node_arguments) as process:
+    with (
+        contextlib.closing(ReadAhead(frames.frames)) as ready,
+        _running_node(node_arguments) as process,
+    ):
         recorder = Recorder(out, rate)
         rclpy.init(args=[])
         demo = DemoNode(recorder, report)
@@ -187,42 +187,18 @@ def run(frames: Frames, out: Path, rate: float, node_arguments: list[str]) -> Re
     return report
 
 
-def _play(demo: DemoNode, frames: queue.Queue[Frame | Exception | None], rate: float) -> None:
+def _play(demo: DemoNode, frames: Iterable[Frame], rate: float) -> None:
     start = time.monotonic()
-    count = 0
-    while (frame := frames.get()) is not None:
-        if isinstance(frame, Exception):
-            raise frame
+    for count, frame in enumerate(frames):
         due = start + count / rate
         while (left := due - time.monotonic()) > 0:
             rclpy.spin_once(demo, timeout_sec=left)
         demo.refuse_other_cameras()  # each time: discovery may take seconds
         demo.publish(frame)
-        count += 1
         if sys.stdout.isatty():
-            print(f'\r{count} frames', end='', flush=True)
+            print(f'\r{count + 1} frames', end='', flush=True)
     if sys.stdout.isatty():
         print()
-
-
-def _read_ahead(frames: Iterator[Frame]) -> queue.Queue[Frame | Exception | None]:
-    """Read frames in a thread, so that decoding or rendering does not disturb the rate."""
-    ready: queue.Queue[Frame | Exception | None] = queue.Queue(READ_AHEAD_FRAMES)
-
-    def read() -> None:
-        try:
-            for frame in frames:
-                ready.put(frame)
-        except Exception as error:  # raised again where the frames are used
-            ready.put(error)
-        ready.put(None)
-
-    threading.Thread(target=read, name='reader', daemon=True).start()
-    while ready.empty():  # a bad source must fail before anything is started
-        time.sleep(0.01)
-    if isinstance(ready.queue[0], Exception):
-        raise ready.queue[0]
-    return ready
 
 
 @contextlib.contextmanager
