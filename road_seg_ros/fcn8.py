@@ -91,9 +91,15 @@ class FCN8(nn.Module):
                 pools.append(features)
         _, _, pool3, pool4, pool5 = pools  # strides 8, 16, 32
 
-        score = self.upsample7(self.score7(self.head(pool5)))  # (N, classes, H/16, W/16)
-        score = self.upsample4(score + self.score4(pool4))  # (N, classes, H/8, W/8)
-        score = self.upsample3(score + self.score3(pool3))  # (N, classes, H, W)
+        layer7 = self.head(pool5)
+        # Not under autocast: the few score channels cost nothing and decide the mask. And with
+        # PyTorch 2.15 on a processor with AMX, the bfloat16 gradient of a 4096 to 2 channel
+        # convolution writes beyond its memory.
+        with torch.autocast(images.device.type, enabled=False):
+            pool3, pool4, layer7 = (x.to(self.score7.weight.dtype) for x in (pool3, pool4, layer7))
+            score = self.upsample7(self.score7(layer7))  # (N, classes, H/16, W/16)
+            score = self.upsample4(score + self.score4(pool4))  # (N, classes, H/8, W/8)
+            score = self.upsample3(score + self.score3(pool3))  # (N, classes, H, W)
         return score[..., :height, :width]
 
 

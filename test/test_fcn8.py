@@ -75,6 +75,17 @@ def test_transposed_convolutions_start_bilinear(kernel: int, stride: int) -> Non
     torch.testing.assert_close(ours[inside], theirs[inside])
 
 
+def test_scores_are_float32_under_autocast() -> None:
+    network = FCN8(width=0.05, head='fc1024').eval()
+    image = torch.randn(1, 3, 64, 64)
+    with torch.inference_mode():
+        with torch.autocast('cpu', torch.bfloat16):
+            mixed = network(image)
+        full = network(image)
+    assert mixed.dtype == torch.float32
+    torch.testing.assert_close(mixed, full, rtol=0.05, atol=0.05)
+
+
 def test_architecture_builds_the_same_network_again() -> None:
     network = FCN8(width=0.1, head='fc1024', classes=3)
     again = FCN8(**network.architecture)
