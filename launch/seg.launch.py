@@ -68,7 +68,9 @@ def _start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     args = context.launch_configurations
     bag, namespace = args['bag'], args['namespace']
     respawn = args['respawn'] == 'true'
-    use_sim_time = args['use_sim_time'] == 'true' or bool(bag)
+    # Only where asked for: params_file may say it too.
+    asked = args['use_sim_time'] == 'true' or bool(bag)
+    sim_time = {'use_sim_time': True} if asked else {}
     overlay_topic = args['overlay_topic']
     node = LifecycleNode(
         package='road_seg_ros',
@@ -77,7 +79,7 @@ def _start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         namespace=namespace,
         parameters=[
             args['params_file'],
-            {**_given_parameters(args), 'use_sim_time': use_sim_time},
+            {**_given_parameters(args), **sim_time},
         ],
         remappings=[
             ('camera/image_raw', args['image_topic']),
@@ -117,7 +119,7 @@ def _start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
                 executable='rviz2',
                 namespace=namespace,
                 arguments=['-d', str(find_resource('config/seg.rviz'))],
-                parameters=[{'use_sim_time': use_sim_time}],
+                parameters=[sim_time],
                 remappings=[
                     ('/road_seg/mask', args['mask_topic']),
                     ('/road_seg/overlay', overlay_topic),

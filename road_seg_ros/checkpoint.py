@@ -73,8 +73,8 @@ class InputSize:
     keep_aspect_ratio: bool = True
 
     def __post_init__(self) -> None:
-        if min(self.height, self.width) < 1:
-            raise ValueError(f'input size must be above 0, got {self.height}x{self.width}')
+        if not all(type(side) is int and side >= 1 for side in (self.height, self.width)):
+            raise ValueError(f'input size must be whole pixels, got {self.height}x{self.width}')
 
     def fit(self, height: int, width: int) -> tuple[int, int]:
         """Return the (height, width) to which a height x width image is resized."""
@@ -99,8 +99,12 @@ class ModelInfo:
     code_version: str = ''
 
     def __post_init__(self) -> None:
-        if not isinstance(self.architecture, Mapping):
-            raise ValueError(f'architecture must be a mapping, got {self.architecture!r}')
+        for name in ('architecture', 'training', 'metrics'):
+            if not isinstance(getattr(self, name), Mapping):
+                raise ValueError(f'{name} must be a mapping, got {getattr(self, name)!r}')
+        for name in ('data', 'data_license', 'created', 'code_version'):
+            if not isinstance(getattr(self, name), str):
+                raise ValueError(f'{name} must be a string, got {getattr(self, name)!r}')
         if not 0.0 <= self.threshold <= 1.0:
             raise ValueError(f'threshold must be in [0, 1], got {self.threshold}')
 

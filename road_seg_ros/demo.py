@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
@@ -32,7 +33,7 @@ from std_msgs.msg import Header
 from road_seg_ros.frames import Frame, Frames, SourceError, open_frames, synthetic_frames
 from road_seg_ros.image_msgs import ImageError, image_to_bgr, to_image
 from road_seg_ros.read_ahead import ReadAhead
-from road_seg_ros.recorder import Recorder
+from road_seg_ros.recorder import Recorder, RecorderError
 from road_seg_ros.transport import profile_environment
 
 CAMERA_TOPIC = '/camera/image_raw'
@@ -110,15 +111,15 @@ class DemoNode(Node):
             and self.count_publishers(f'{NODE}/overlay') > 0
         )
 
-    def refuse_other_cameras(self) -> None:
-        """Raise DemoError if another node publishes the camera topic: the images would mix."""
+    def refuse_company(self) -> None:
+        """Raise DemoError if another camera or another road_seg is there: they would mix."""
+        fix = 'stop it, or set ROS_DOMAIN_ID to another number for the demo'
         infos = self.get_publishers_info_by_topic(CAMERA_TOPIC)
         others = [info.node_name for info in infos if info.node_name != self.get_name()]
         if others:
-            raise DemoError(
-                f'{", ".join(others)} publishes {CAMERA_TOPIC} already; stop it, or set '
-                'ROS_DOMAIN_ID to another number for the demo'
-            )
+            raise DemoError(f'{", ".join(others)} publishes {CAMERA_TOPIC} already; {fix}')
+        if self.count_publishers(f'{NODE}/mask') > 1:
+            raise DemoError(f'another node publishes {NODE}/mask already; {fix}')
 
     def answered(self) -> bool:
         """Whether everything that the node took has come back."""
@@ -128,19 +129,23 @@ class DemoNode(Node):
 
     def _on_mask(self, message: Image) -> None:
         received = time.monotonic()
-        name, published = self._sent_as(message)
+        if (sent := self._sent_as(message)) is None:
+            return
+        name, published = sent
         self._report.masks += 1
         self._report.latency_ms.append(1e3 * (received - published))
         mask = image_to_bgr(message)[..., 0]
         self._recorder.add('mask', name, mask)
 
     def _on_overlay(self, message: Image) -> None:
+        if (sent := self._sent_as(message)) is None:
+            return
         self._overlays += 1
-        self._recorder.add('overlay', self._sent_as(message)[0], image_to_bgr(message).copy())
+        self._recorder.add('overlay', sent[0], image_to_bgr(message).copy())
 
-    def _sent_as(self, message: Image) -> tuple[str, float]:
+    def _sent_as(self, message: Image) -> tuple[str, float] | None:
         stamp = message.header.stamp
-        return self._sent[stamp.sec * 1_000_000_000 + stamp.nanosec]
+        return self._sent.get(stamp.sec * 1_000_000_000 + stamp.nanosec)
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
@@ -169,17 +174,19 @@ def run(frames: Frames, out: Path, rate: float, node_arguments: list[str]) -> Re
         contextlib.closing(ReadAhead(frames.frames)) as ready,
         _running_node(node_arguments) as process,
     ):
-        recorder = Recorder(out, rate)
         rclpy.init(args=[])
-        demo = DemoNode(recorder, report)
+        recorder = Recorder(out, rate)
+        demo = None
         try:
+            demo = DemoNode(recorder, report)
             _wait_for_node(demo, process)
             _play(demo, ready, rate)
             deadline = time.monotonic() + ANSWER_TIMEOUT_S
             while not demo.answered() and time.monotonic() < deadline:
                 rclpy.spin_once(demo, timeout_sec=0.1)
         finally:
-            demo.destroy_node()
+            if demo is not None:
+                demo.destroy_node()
             rclpy.try_shutdown()
             recorder.close()
     report_json = {**report.rows(), 'latency_ms': report.latency_ms}
@@ -193,7 +200,7 @@ def _play(demo: DemoNode, frames: Iterable[Frame], rate: float) -> None:
         due = start + count / rate
         while (left := due - time.monotonic()) > 0:
             rclpy.spin_once(demo, timeout_sec=left)
-        demo.refuse_other_cameras()  # each time: discovery may take seconds
+        demo.refuse_company()  # each time: discovery may take seconds
         demo.publish(frame)
         if sys.stdout.isatty():
             print(f'\r{count + 1} frames', end='', flush=True)
@@ -259,10 +266,10 @@ def main(arguments: list[str] | None = None) -> int:
             frames = synthetic_frames(args.frames, args.seed)
         print(f'Source: {frames.description}', flush=True)
         report = run(frames, args.out, args.rate, node_arguments)
-    except (SourceError, DemoError, ImageError) as error:
+    except (SourceError, DemoError, ImageError, RecorderError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, ExternalShutdownException):
         return 130
     rows = report.rows()
     width = max(map(len, rows))

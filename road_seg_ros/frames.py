@@ -8,6 +8,7 @@ a long recording needs no more memory than a short one.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -124,12 +125,13 @@ def _seconds(line: str) -> float:
 
 
 def _read_images(paths: list[Path], times: list[float]) -> Iterator[Frame]:
+    stems = Counter(path.stem for path in paths)
     for path, time in zip(paths, times, strict=False):  # timestamps may go on
         data = np.fromfile(path, np.uint8)
         image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
         if image is None:
             raise SourceError(f'{path} cannot be decoded as an image')
-        yield Frame(image, time, path.stem)
+        yield Frame(image, time, path.stem if stems[path.stem] == 1 else path.name)
 
 
 def _open_video(path: Path) -> Frames:
@@ -167,7 +169,7 @@ def _open_bag(path: Path) -> Frames:
 
     from road_seg_ros import image_msgs
 
-    # A bag whose recorder was killed has no metadata.yaml; its files can be read all the same.
+    # Files that were copied without their metadata.yaml can be read all the same.
     has_metadata = path.is_file() or (path / 'metadata.yaml').is_file()
     paths = [path] if has_metadata else _files(path, BAG_SUFFIXES)
     try:
@@ -182,14 +184,17 @@ def _open_bag(path: Path) -> Frames:
         raise SourceError(
             f'{path} has no image topic; it holds {", ".join(topics) or "no messages"}'
         )
-    # One camera: the topic with most images.
-    chosen = max(connections, key=lambda connection: connection.msgcount)
+    counts = Counter({(c.topic, c.msgtype): 0 for c in connections})
+    for connection in connections:  # a split bag has one for each of its files
+        counts[connection.topic, connection.msgtype] += connection.msgcount
+    [((topic, kind), count)] = counts.most_common(1)  # one camera: the one with most images
+    chosen = [c for c in connections if (c.topic, c.msgtype) == (topic, kind)]
 
     def read() -> Iterator[Frame]:
         try:
-            for index, (_, stamp_ns, data) in enumerate(reader.messages([chosen])):
-                message = reader.deserialize(data, chosen.msgtype)
-                if chosen.msgtype == IMAGE_TYPES[0]:
+            for index, (_, stamp_ns, data) in enumerate(reader.messages(chosen)):
+                message = reader.deserialize(data, kind)
+                if kind == IMAGE_TYPES[0]:
                     fields = ('height', 'width', 'encoding', 'is_bigendian', 'step')
                     ros = Image(**{name: getattr(message, name) for name in fields})
                     ros.data.frombytes(message.data.tobytes())
@@ -200,11 +205,11 @@ def _open_bag(path: Path) -> Frames:
                     image = image_msgs.compressed_to_bgr(ros)
                 yield Frame(image, stamp_ns / 1e9, f'{index:06d}')
         except image_msgs.ImageError as error:
-            raise SourceError(f'{path}, topic {chosen.topic}: {error}') from error
+            raise SourceError(f'{path}, topic {topic}: {error}') from error
         finally:
             reader.close()
 
-    return Frames(f'bag {path.name}, {chosen.msgcount} images of {chosen.topic}', read())
+    return Frames(f'bag {path.name}, {count} images of {topic}', read())
 
 
 def _files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:

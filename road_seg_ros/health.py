@@ -66,7 +66,7 @@ class Health:
         self.last_rejection = ''
         self.last_error = ''
         self._last_received: float | None = None
-        self._since = clock()
+        self._since = self._last_answered = clock()
         self._input_rate = Rate(clock)
         self._output_rate = Rate(clock)
         self._inference_ms: deque[float] = deque(maxlen=LATENCY_WINDOW)
@@ -80,9 +80,15 @@ class Health:
             self._input_rate.tick()
 
     def image_dropped(self) -> None:
-        """An image was overtaken by a newer one, or was too old."""
+        """An image was overtaken by a newer one."""
         with self._lock:
             self.dropped += 1
+
+    def image_too_old(self, reason: str) -> None:
+        """An image was dropped for its age."""
+        with self._lock:
+            self.dropped += 1
+            self.last_rejection = reason
 
     def image_rejected(self, reason: str) -> None:
         """An image was malformed."""
@@ -95,6 +101,7 @@ class Health:
         with self._lock:
             self.published += 1
             self.errors_in_a_row = 0
+            self._last_answered = self._clock()
             self._output_rate.tick()
             self._inference_ms.append(inference_ms)
             self._pipeline_ms.append(max(0.0, pipeline_ms))
@@ -112,6 +119,7 @@ class Health:
         with self._lock:
             self._since = self._clock()
             self._last_received = None
+            self._last_answered = self._since
             self.errors_in_a_row = 0
 
     def status(self, situation: Situation) -> tuple[bytes, str]:
@@ -121,23 +129,32 @@ class Health:
         The sentence begins with waiting for the first image, running, paused, inactive, no image
         for N s, or failing.
         """
-        ok, warn = DiagnosticStatus.OK, DiagnosticStatus.WARN
+        ok, warn, error = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
         with self._lock:
-            quiet_s = self._clock() - (self._last_received or self._since)
+            now = self._clock()
             waiting = self._last_received is None
-            failing = self.errors_in_a_row > 0
-        if failing:
-            return DiagnosticStatus.ERROR, f'failing: {self.last_error}'
-        if situation.lifecycle_state != 'active':
-            return warn, f'inactive: lifecycle state {situation.lifecycle_state}'
+            quiet_s = now - (self._since if waiting else self._last_received)
+            unanswered_s = now - self._last_answered
+            failing = f'failing: {self.last_error}' if self.errors_in_a_row else ''
+            last_rejection = self.last_rejection
+        state, timeout = situation.lifecycle_state, situation.no_image_timeout
+        if state != 'active':
+            if failing and state == 'unconfigured':  # error processing ended there
+                return error, failing
+            return warn, f'inactive: lifecycle state {state}'
         if not situation.enabled:
             return ok, 'paused: call the enable service with data true to go on'
-        reason = f': {situation.no_image_reason}' if situation.no_image_reason else ''
+        if quiet_s > timeout:
+            reason = f': {situation.no_image_reason}' if situation.no_image_reason else ''
+            what = 'waiting for the first image' if waiting else f'no image for {quiet_s:.0f} s'
+            return warn, what + reason
         if waiting:
-            late = quiet_s > situation.no_image_timeout
-            return (warn if late else ok), f'waiting for the first image{reason if late else ""}'
-        if quiet_s > situation.no_image_timeout:
-            return warn, f'no image for {quiet_s:.0f} s{reason}'
+            return ok, 'waiting for the first image'
+        if failing:
+            return error, failing
+        if unanswered_s > timeout:
+            reason = f', the last one: {last_rejection}' if last_rejection else ''
+            return warn, f'failing: images arrive, none answered for {unanswered_s:.0f} s{reason}'
         return ok, 'running'
 
     def values(self) -> dict[str, str]:

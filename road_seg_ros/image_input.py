@@ -36,6 +36,7 @@ class ImageInput:
         self._callback = callback
         self._compressed = transport == 'compressed'
         self._type = CompressedImage if self._compressed else Image
+        self._type_name = f'sensor_msgs/msg/{self._type.__name__}'
         topic = TOPIC
         if self._compressed:
             topic = node.resolve_topic_name(TOPIC) + '/compressed'  # a remapped camera's twin
@@ -49,7 +50,7 @@ class ImageInput:
 
     def match_publishers(self) -> None:
         """Subscribe anew if the publishers of the topic ask for another reliability."""
-        publishers = self._publishers()
+        publishers = [p for p in self._publishers() if p.topic_type == self._type_name]
         wanted = matching_reliability(self._setting, publishers)
         # With nobody there the last answer stays: a camera that restarts finds it right.
         if not publishers or wanted == self._subscription.qos_profile.reliability:
@@ -66,7 +67,7 @@ class ImageInput:
         return why_silent(
             self.topic,
             self._publishers(),
-            self._type.__module__.split('.')[0] + '/msg/' + self._type.__name__,
+            self._type_name,
             self._subscription.qos_profile.reliability,
         )
 
@@ -98,7 +99,7 @@ def matching_reliability(
     lost without need.
     """
     if setting == 'auto':
-        lossy = any(p.qos_profile.reliability == ReliabilityPolicy.BEST_EFFORT for p in publishers)
+        lossy = any(p.qos_profile.reliability != ReliabilityPolicy.RELIABLE for p in publishers)
         setting = 'best_effort' if lossy else 'reliable'
     return (
         ReliabilityPolicy.BEST_EFFORT if setting == 'best_effort' else ReliabilityPolicy.RELIABLE
@@ -122,7 +123,7 @@ def why_silent(
         if publisher.topic_type != type_name:
             return f'{name} publishes {topic} as {publisher.topic_type}, not {type_name}'
         offered = publisher.qos_profile.reliability
-        if reliability == ReliabilityPolicy.RELIABLE and offered == ReliabilityPolicy.BEST_EFFORT:
+        if reliability == ReliabilityPolicy.RELIABLE and offered != ReliabilityPolicy.RELIABLE:
             return (
                 f'QoS conflict: {name} offers {topic} best effort, this node asks for reliable; '
                 'set input_reliability to auto or best_effort'

@@ -6,22 +6,50 @@ Whatever takes time to import is imported inside `main`, where a signal ends it 
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
+import threading
+import time
 from typing import NoReturn
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+GRACE_S = 1.5  # from a signal to the end, whatever goes on; the promise is two seconds
 
 
-def main(args: list[str] | None = None) -> int:
+def main(args: list[str] | None = None) -> NoReturn:
     """
-    Run the node until it is told to stop. Returns the exit status.
+    Run the node until it is told to stop, and end the process.
 
-    0 after SIGINT or SIGTERM, 1 if the node could not start; the reason has been logged.
+    Its status is 0 after SIGINT or SIGTERM, and 1 if the node could not start, for a reason that
+    has been logged.
     """
+    _end_on_signals()
+    try:
+        status = _run(args)
+    except SystemExit:
+        status = 0
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Everything is closed; Python would take another second or two to tear the engines down.
+    os._exit(status)
+
+
+def _end_on_signals() -> None:
     for number in STOP_SIGNALS:
         signal.signal(number, _exit_once)
-    return _run(args)
+    # Python runs that handler between two of its own instructions. Native code that loads a
+    # model may keep it waiting for seconds; a thread that the signal wakes does not wait.
+    told, tell = os.pipe()
+    os.set_blocking(tell, False)
+    signal.set_wakeup_fd(tell, warn_on_full_buffer=False)
+
+    def end_after_grace() -> NoReturn:
+        os.read(told, 1)
+        time.sleep(GRACE_S)
+        os._exit(0)
+
+    threading.Thread(target=end_after_grace, name='end_after_grace', daemon=True).start()
 
 
 def _exit_once(*_: object) -> NoReturn:
@@ -35,6 +63,7 @@ def _exit_once(*_: object) -> NoReturn:
 
 def _run(args: list[str] | None) -> int:
     import rclpy
+    from rclpy.exceptions import ParameterException
     from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 
     from road_seg_ros.node import NODE_NAME, RoadSegNode
@@ -55,7 +84,7 @@ def _run(args: list[str] | None) -> int:
         executor.spin()
     except ExternalShutdownException:
         pass
-    except ParameterError as error:
+    except (ParameterError, ParameterException) as error:
         rclpy.logging.get_logger(NODE_NAME).fatal(str(error))
         return 1
     except Exception:
@@ -70,4 +99,4 @@ def _run(args: list[str] | None) -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    main()

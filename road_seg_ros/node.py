@@ -24,7 +24,7 @@ from road_seg_ros.image_input import ImageInput
 from road_seg_ros.image_msgs import ImageError
 from road_seg_ros.latest_frame import LatestFrame
 from road_seg_ros.outputs import Outputs
-from road_seg_ros.parameters import BY_NAME, LIVE
+from road_seg_ros.parameters import BY_NAME, LIVE, Settings
 
 NODE_NAME = 'road_seg'
 DIAGNOSTICS_PERIOD_S = 1.0
@@ -67,24 +67,29 @@ class RoadSegNode(LifecycleNode):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the model and open the topics."""
-        settings = self._settings
         try:
-            # Only here: importing torch takes seconds, and signals must work by then.
-            from road_seg_ros.segmenter import RoadSegmenter
-
-            self._segmenter = RoadSegmenter.from_checkpoint(
-                settings.model_path, settings.device, settings.engine, settings.precision
-            )
+            self._configure(self._settings)
         except ImportError as error:
-            self.get_logger().error(
-                f'cannot configure: {error}. {sys.executable} needs torch and safetensors; the '
-                'README says how to install them'
+            problem = (
+                f'{error}. {sys.executable} needs torch and safetensors; the README says how to '
+                'install them'
             )
-            return TransitionCallbackReturn.FAILURE
         except Exception as error:  # whatever it is, rclpy would swallow it
             kind = '' if isinstance(error, ValueError) else f'{type(error).__name__}: '
-            self.get_logger().error(f'cannot configure: {kind}{error}')
-            return TransitionCallbackReturn.FAILURE
+            problem = f'{kind}{error}'
+        else:
+            return super().on_configure(state)
+        self.get_logger().error(f'cannot configure: {problem}')
+        self._release()
+        return TransitionCallbackReturn.FAILURE
+
+    def _configure(self, settings: Settings) -> None:
+        # Only here: importing torch takes seconds, and signals must work by then.
+        from road_seg_ros.segmenter import RoadSegmenter
+
+        self._segmenter = RoadSegmenter.from_checkpoint(
+            settings.model_path, settings.device, settings.engine, settings.precision
+        )
         self._outputs = Outputs(self)
         self._input = ImageInput(
             self, settings.input_transport, settings.input_reliability, self._on_image
@@ -97,13 +102,13 @@ class RoadSegNode(LifecycleNode):
             f'{self._segmenter.info.describe()}; {engine.name} {engine.precision} on '
             f'{engine.device}; waiting for {self._input.topic}'
         )
-        return super().on_configure(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Answer images from now on."""
         result = super().on_activate(state)
         self._outputs.publish_label_info()
         self._health.activated()
+        self._broken = False
         self._active = True
         return result
 
@@ -169,9 +174,9 @@ class RoadSegNode(LifecycleNode):
         settings = self._settings
         age_s = self._age_s(message)
         if settings.max_image_age and age_s > settings.max_image_age:
-            self._health.image_dropped()
-            self._warn(f'dropped an image {age_s:.2f} s old, max_image_age is '
-                       f'{settings.max_image_age} s')  # fmt: skip
+            reason = f'{age_s:.2f} s old, max_image_age is {settings.max_image_age} s'
+            self._health.image_too_old(reason)
+            self._warn(f'dropped an image: {reason}')
             return
         try:
             image = self._input.to_bgr(message)
@@ -181,11 +186,12 @@ class RoadSegNode(LifecycleNode):
             self._warn(f'rejected an image: {reason}')
             return
         segmenter = self._segmenter
-        stored = segmenter.info.threshold
-        segmenter.threshold = stored if settings.threshold < 0 else min(settings.threshold, 1.0)
+        segmenter.threshold = self._threshold()
         started = time.perf_counter()
         result = segmenter(image)
         inference_ms = 1e3 * (time.perf_counter() - started)
+        if not (self._active and self._enabled):  # paused meanwhile
+            return
         self._outputs.publish(image, result, message.header, settings)
         self._health.mask_published(inference_ms, 1e3 * self._age_s(message))
 
@@ -197,6 +203,10 @@ class RoadSegNode(LifecycleNode):
         )
         if in_a_row >= ERRORS_IN_A_ROW:
             self._broken = True  # the supervision timer takes the node to its error state
+
+    def _threshold(self) -> float:
+        threshold = self._settings.threshold
+        return self._segmenter.info.threshold if threshold < 0 else min(threshold, 1.0)
 
     def _age_s(self, message: Any) -> float:
         """Return now - stamp in seconds; 0 for an image without a stamp or from the future."""
@@ -248,7 +258,7 @@ class RoadSegNode(LifecycleNode):
                 'engine': engine.name,
                 'precision': engine.precision,
                 'model': self._segmenter.info.describe(),
-                'threshold': f'{self._segmenter.threshold:.3f}',
+                'threshold': f'{self._threshold():.3f}',
             }
         situation = Situation(
             lifecycle_state=self._state_machine.current_state[1],

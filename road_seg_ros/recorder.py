@@ -9,8 +9,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+VIDEO, SHEET = 'overlay.mp4', 'contact_sheet.png'
 SHEET_COLUMNS, SHEET_ROWS = 3, 5
 THUMBNAIL_WIDTH = 414
+
+
+class RecorderError(RuntimeError):
+    """A picture or video that could not be written."""
 
 
 class Recorder:
@@ -24,9 +29,11 @@ class Recorder:
         self._thumbnails: list[np.ndarray] = []
         self._every, self._count = 1, 0
         self._items: queue.Queue[tuple[str, str, np.ndarray] | None] = queue.Queue()
+        self._error: Exception | None = None
         (out / 'masks').mkdir(parents=True, exist_ok=True)
-        for old in (out / 'masks').glob('*.png'):
-            old.unlink()
+        kept = (VIDEO, SHEET, 'report.json')
+        for old in [*(out / 'masks').glob('*.png'), *(out / name for name in kept)]:
+            old.unlink(missing_ok=True)  # of a recording before
         self._thread = threading.Thread(target=self._run, name='recorder')
         self._thread.start()
 
@@ -35,33 +42,43 @@ class Recorder:
         self._items.put((kind, name, pixels))
 
     def close(self) -> None:
-        """Finish the files."""
+        """Finish the files. RecorderError if one could not be written."""
         self._items.put(None)
         self._thread.join()
+        if self._error is not None:
+            raise RecorderError(f'cannot write to {self._out}: {self._error}') from self._error
         if self._video is not None:
             self._video.release()
         if self._thumbnails:
-            cv2.imwrite(str(self._out / 'contact_sheet.png'), contact_sheet(self._thumbnails))
+            cv2.imwrite(str(self._out / SHEET), contact_sheet(self._thumbnails))
 
     def _run(self) -> None:
         while (item := self._items.get()) is not None:
-            kind, name, pixels = item
-            if kind == 'mask':
-                cv2.imwrite(str(self._out / 'masks' / f'{name}.png'), pixels)
-            else:
-                self._add_overlay(pixels)
+            try:
+                self._write(*item)
+            except Exception as error:  # told by close, from where it can be seen
+                self._error = self._error or error
+
+    def _write(self, kind: str, name: str, pixels: np.ndarray) -> None:
+        if kind == 'overlay':
+            self._add_overlay(pixels)
+        elif not cv2.imwrite(str(self._out / 'masks' / f'{name}.png'), pixels):
+            raise OSError(f'{name}.png was not written')
 
     def _add_overlay(self, overlay: np.ndarray) -> None:
         height, width = overlay.shape[:2]
         if self._video is None:
-            self._size = (width - width % 2, height - height % 2)  # 4:2:0 video: even sides
+            # 4:2:0 video: even sides
+            self._size = (max(2, width - width % 2), max(2, height - height % 2))
             fourcc = cv2.VideoWriter_fourcc(*'mp4v')
-            path = str(self._out / 'overlay.mp4')
+            path = str(self._out / VIDEO)
             self._video = cv2.VideoWriter(path, fourcc, self._rate, self._size)
+            if not self._video.isOpened():
+                raise OSError(f'OpenCV cannot write the video {VIDEO}')
         # A frame of another size would be left out silently.
         self._video.write(cv2.resize(overlay, self._size, interpolation=cv2.INTER_AREA))
         if self._count % self._every == 0:
-            size = (THUMBNAIL_WIDTH, round(height * THUMBNAIL_WIDTH / width))
+            size = (THUMBNAIL_WIDTH, max(1, round(height * THUMBNAIL_WIDTH / width)))
             self._thumbnails.append(cv2.resize(overlay, size, interpolation=cv2.INTER_AREA))
         self._count += 1
         if len(self._thumbnails) > 4 * SHEET_COLUMNS * SHEET_ROWS:  # thin out a long recording

@@ -22,7 +22,7 @@ def pytest_configure() -> None:
     global _domain_lock
     os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
     for domain in DOMAINS:
-        lock = open(Path(tempfile.gettempdir()) / f'road_seg_ros_test_domain_{domain}', 'w')
+        lock = open(Path(tempfile.gettempdir()) / f'road_seg_ros_test_{os.getuid()}_{domain}', 'w')
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

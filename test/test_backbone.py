@@ -123,6 +123,14 @@ def test_weights_that_do_not_fit_are_named(features, spoil, words: str) -> None:
         load_vgg16(FCN8(width=1.0, head='none'), weights)
 
 
+def test_features_alone_are_not_imagenet_v1(features, tmp_path: Path) -> None:
+    save_file({k: v.contiguous() for k, v in features.items()}, tmp_path / 'vgg.safetensors')
+    with pytest.raises(BackboneError, match='set backbone=imagenet_features'):
+        start_weights(
+            FCN8(width=0.1, head='none'), 'imagenet_v1', tmp_path / 'vgg.safetensors', 0.01, 0.01
+        )
+
+
 def test_a_file_that_is_no_safetensors_is_named(tmp_path: Path) -> None:
     path = tmp_path / 'vgg.safetensors'
     path.write_text('hello')

@@ -138,6 +138,18 @@ def _bad_size(tensors: Tensors, metadata: dict[str, str]) -> None:
     _spoil_model(metadata, lambda fields: fields['input'].update(height=0))
 
 
+def _half_pixel(tensors: Tensors, metadata: dict[str, str]) -> None:
+    _spoil_model(metadata, lambda fields: fields['input'].update(height=160.5))
+
+
+def _no_metrics(tensors: Tensors, metadata: dict[str, str]) -> None:
+    _spoil_model(metadata, lambda fields: fields.update(metrics=None))
+
+
+def _bad_date(tensors: Tensors, metadata: dict[str, str]) -> None:
+    _spoil_model(metadata, lambda fields: fields.update(created=5))
+
+
 def _bad_mean(tensors: Tensors, metadata: dict[str, str]) -> None:
     _spoil_model(metadata, lambda fields: fields['normalization'].update(mean=[1.0]))
 
@@ -168,7 +180,10 @@ def _bad_order(tensors: Tensors, metadata: dict[str, str]) -> None:
         (_unknown_head, "cannot build: head must be one of .* got 'fc8'"),
         (_unknown_argument, "cannot build: .*'depth'"),
         (_bad_threshold, r'threshold must be in \[0, 1\], got 1.5'),
-        (_bad_size, 'input size must be above 0, got 0x576'),
+        (_bad_size, 'input size must be whole pixels, got 0x576'),
+        (_half_pixel, 'input size must be whole pixels, got 160.5x576'),
+        (_no_metrics, 'metrics must be a mapping, got None'),
+        (_bad_date, 'created must be a string, got 5'),
         (_bad_mean, 'three channels each'),
         (_zero_std, 'std must be above 0'),
         (_bad_order, "channel_order must be RGB or BGR, got 'GRB'"),

@@ -11,9 +11,10 @@ import cv2
 import numpy as np
 import pytest
 from graph import RELIABLE, Client, ros
+from sensor_msgs.msg import Image
 
 from road_seg_ros import synthetic
-from road_seg_ros.recorder import contact_sheet
+from road_seg_ros.recorder import Recorder, RecorderError, contact_sheet
 
 
 def _demo(*arguments: str, model: Path | str = '') -> subprocess.CompletedProcess[str]:
@@ -92,7 +93,35 @@ def test_another_camera_on_the_topic_stops_the_demo(
         finally:
             client.close()
     assert result.returncode == 1
-    assert 'test_client publishes /camera/image_raw already' in result.stderr
+    assert 'publishes /camera/image_raw already' in result.stderr
+
+
+def test_another_road_seg_stops_the_demo(images: Path, tmp_path: Path, tiny_model: Path) -> None:
+    with ros():
+        client = Client(RELIABLE)
+        client.destroy_publisher(client.camera)
+        client.create_publisher(Image, '/road_seg/mask', RELIABLE)
+        try:
+            result = _demo(str(images), '--out', str(tmp_path), model=tiny_model)
+        finally:
+            client.close()
+    assert result.returncode == 1
+    assert 'another node publishes /road_seg/mask already' in result.stderr
+
+
+def test_what_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, 10.0)
+    (tmp_path / 'masks').rmdir()
+    recorder.add('mask', 'a', np.zeros((4, 4), np.uint8))
+    with pytest.raises(RecorderError, match='a.png was not written'):
+        recorder.close()
+
+
+def test_tiny_images_are_recorded_too(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, 10.0)
+    recorder.add('overlay', 'a', np.zeros((1, 1, 3), np.uint8))
+    recorder.close()
+    assert (tmp_path / 'contact_sheet.png').is_file()
 
 
 def test_a_contact_sheet_picks_evenly() -> None:

@@ -108,6 +108,24 @@ def test_a_rosbag2(tmp_path: Path, plugin: StoragePlugin, compressed: bool) -> N
     _check(file, 4)
 
 
+def test_a_split_bag_without_metadata_is_read_whole(tmp_path: Path) -> None:
+    for part in range(2):
+        _write_bag(tmp_path / f'part{part}', StoragePlugin.MCAP)
+    bag = tmp_path / 'bag'
+    bag.mkdir()
+    for part in range(2):
+        [file] = (tmp_path / f'part{part}').glob('*.mcap')
+        file.rename(bag / f'bag_{part}.mcap')
+    assert '8 images of /cam' in open_frames(bag).description
+    assert len(list(open_frames(bag).frames)) == 8
+
+
+def test_files_of_one_stem_keep_their_names_apart(tmp_path: Path) -> None:
+    _write_images(tmp_path / 'images', ['a.png', 'a.bmp', 'b.png'])
+    names = [frame.name for frame in open_frames(tmp_path / 'images').frames]
+    assert names == ['a.bmp', 'a.png', 'b']
+
+
 def test_a_synthetic_drive() -> None:
     frames = list(synthetic_frames(2, seed=1).frames)
     assert [frame.time for frame in frames] == [0.0, 0.1]

@@ -69,6 +69,29 @@ def test_failing_until_an_image_is_answered_again(health: Health) -> None:
     assert health.status(_situation()) == (OK, 'running')
 
 
+def test_an_old_error_does_not_hide_that_no_image_comes(health: Health, clock: FakeClock) -> None:
+    health.image_received()
+    health.inference_failed('boom')
+    clock.now += 4.0
+    assert health.status(_situation()) == (WARN, 'no image for 4 s')
+    assert health.status(_situation(lifecycle_state='inactive'))[1].startswith('inactive')
+    assert health.status(_situation(lifecycle_state='unconfigured')) == (ERROR, 'failing: boom')
+
+
+@pytest.mark.parametrize('refuse', ['image_rejected', 'image_too_old'])
+def test_images_that_are_all_refused_are_not_running(
+    health: Health, clock: FakeClock, refuse: str
+) -> None:
+    health.activated()
+    for _ in range(40):
+        health.image_received()
+        getattr(health, refuse)('bad step')
+        clock.now += 0.1
+    level, message = health.status(_situation())
+    assert level == WARN
+    assert message == 'failing: images arrive, none answered for 4 s, the last one: bad step'
+
+
 def test_rates_are_those_of_the_last_seconds(health: Health, clock: FakeClock) -> None:
     for _ in range(30):
         health.image_received()

@@ -30,6 +30,7 @@ def _publisher(reliability: ReliabilityPolicy, topic_type: str = IMAGE) -> Simpl
         ('auto', [RELIABLE, RELIABLE], RELIABLE),
         ('auto', [BEST_EFFORT], BEST_EFFORT),
         ('auto', [RELIABLE, BEST_EFFORT], BEST_EFFORT),
+        ('auto', [ReliabilityPolicy.UNKNOWN], BEST_EFFORT),
         ('reliable', [BEST_EFFORT], RELIABLE),
         ('best_effort', [RELIABLE], BEST_EFFORT),
     ],

@@ -73,9 +73,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
     programs.mkdir(parents=True)
     (index / 'road_seg_ros').touch()
     program = programs / 'road_seg_node'
-    program.write_text(
-        f'#!{sys.executable}\nimport sys\nfrom road_seg_ros.main import main\nsys.exit(main())\n'
-    )
+    program.write_text(f'#!{sys.executable}\nfrom road_seg_ros.main import main\nmain()\n')
     program.chmod(0o755)
     paths = [str(tmp_path), os.environ.get('AMENT_PREFIX_PATH', ''), sys.prefix]
     return {**os.environ, 'AMENT_PREFIX_PATH': ':'.join(filter(None, paths))}

@@ -106,6 +106,9 @@ def test_an_interrupted_run_goes_on_to_the_same_end(kitti_like: Path, tmp_path: 
     finally:
         train.SaveModel = original
     assert _train(kitti_like, parts, *options, '--resume') == 0
+    with open(parts / 'csv' / 'version_1' / 'metrics.csv', newline='') as file:
+        epochs = [int(row['epoch']) for row in csv.DictReader(file)]
+    assert min(epochs) == 2  # not from the start
     ends = [checkpoint.load(out / 'model.safetensors') for out in (whole, parts)]
     assert ends[0][1].metrics['epoch'] == ends[1][1].metrics['epoch']
     assert ends[0][1].metrics['max_f'] == pytest.approx(ends[1][1].metrics['max_f'], abs=3.0)
@@ -113,7 +116,8 @@ def test_an_interrupted_run_goes_on_to_the_same_end(kitti_like: Path, tmp_path: 
 
 
 def test_without_validation_everything_trains(kitti_like: Path, tmp_path: Path) -> None:
-    assert _train(kitti_like, tmp_path, 'epochs=1', 'fold=-1') == 0
+    assert _train(kitti_like, tmp_path, 'epochs=3', 'fold=-1') == 0
+    assert (tmp_path / 'checkpoints' / 'last.ckpt').is_file()
     info = checkpoint.load_info(tmp_path / 'model.safetensors')
     assert (info.threshold, info.metrics) == (0.5, {})
     assert '30 images for training' in info.data

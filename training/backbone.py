@@ -46,8 +46,15 @@ def start_weights(
             skip = layer in (network.score4, network.score3)
             nn.init.normal_(layer.weight, std=skip_std if skip else init_std)
             nn.init.zeros_(layer.bias)
-    if kind != 'random':
-        load_vgg16(network, _read(file) if file else _download(kind))
+    if kind == 'random':
+        return
+    weights = _read(file) if file else _download(kind)
+    if kind == 'imagenet_v1' and 'classifier.0.weight' not in weights:
+        raise BackboneError(
+            'the pretrained weights have no layers 6 and 7 (classifier.0.weight), so they are not '
+            'imagenet_v1; for the features alone set backbone=imagenet_features'
+        )
+    load_vgg16(network, weights)
 
 
 @torch.no_grad()
@@ -77,7 +84,7 @@ def load_vgg16(network: FCN8, weights: Mapping[str, torch.Tensor]) -> None:
         layer.weight.copy_(taken * gain[:, None, None, None])
         layer.bias.copy_(bias[strongest])
         kept = strongest
-    if 'classifier.0.weight' in weights and network.head_name == 'fc4096' and network.width == 1:
+    if network.head_name == 'fc4096' and network.width == 1 and 'classifier.0.weight' in weights:
         for theirs, ours in FULLY_CONNECTED.items():
             kernel, bias = _take(weights, theirs, dimensions=2)
             layer = network.get_submodule(ours)

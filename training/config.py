@@ -9,8 +9,11 @@ from typing import Any, get_type_hints
 
 import yaml
 
+from road_seg_ros.fcn8 import HEADS
+
 AUGMENTATIONS = ('none', 'flip_every_second', 'road')
 SCHEDULES = ('constant', 'poly')
+PRECISIONS = ('32-true', 'bf16-mixed', '16-mixed')
 BACKBONES = ('imagenet_features', 'imagenet_v1', 'random')
 
 
@@ -26,7 +29,7 @@ class TrainingConfig:
     width: float = 1.0
     head: str = 'fc4096'
     dropout: float = 0.5  # probability of dropping
-    backbone: str = 'imagenet_features'  # where the VGG features start; --backbone FILE overrides
+    backbone: str = 'imagenet_features'  # which weights VGG starts from, in --backbone too
     init_std: float = 0.01  # normal start of layers 6, 7 and of the score layers
     skip_std: float = 0.01  # normal start of the pool3 and pool4 scores
 
@@ -61,9 +64,24 @@ class TrainingConfig:
         _one_of('augmentation', self.augmentation, AUGMENTATIONS)
         _one_of('schedule', self.schedule, SCHEDULES)
         _one_of('backbone', self.backbone, BACKBONES)
+        _one_of('head', self.head, tuple(HEADS))
+        _one_of('precision', self.precision, PRECISIONS)
         for name in ('input_height', 'input_width', 'epochs', 'batch_size', 'validate_every'):
             if getattr(self, name) < 1:
                 raise ConfigError(f'{name} must be at least 1, got {getattr(self, name)}')
+        for name in ('width', 'lr', 'backbone_lr'):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f'{name} must be above 0, got {getattr(self, name)}')
+        for name in ('workers', 'synthetic', 'weight_decay', 'l2', 'init_std', 'skip_std'):
+            if getattr(self, name) < 0:
+                raise ConfigError(f'{name} must be at least 0, got {getattr(self, name)}')
+        if not 0 <= self.dropout < 1:
+            raise ConfigError(f'dropout must be in [0, 1), got {self.dropout}')
+        if self.epochs % self.validate_every:
+            raise ConfigError(
+                'epochs must be a multiple of validate_every, so that the last one is validated; '
+                f'got {self.epochs} and {self.validate_every}'
+            )
         if self.folds < 2 or not -1 <= self.fold < self.folds:
             raise ConfigError(
                 f'folds must be at least 2 and fold in [-1, folds), got {self.folds}, {self.fold}'
@@ -90,7 +108,10 @@ def read(path: str | Path, overrides: Sequence[str] = ()) -> TrainingConfig:
         key, equals, value = override.partition('=')
         if not equals:
             raise ConfigError(f'an override has the form key=value, got {override!r}')
-        values[key.strip()] = yaml.safe_load(value)
+        try:
+            values[key.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ConfigError(f'{override!r} cannot be read: {error}') from error
     types = get_type_hints(TrainingConfig)
     return TrainingConfig(**{key: _typed(key, value, types) for key, value in values.items()})
 

@@ -136,10 +136,12 @@ def main(arguments: list[str] | None = None) -> int:
         segmenter = RoadSegmenter.from_checkpoint(
             args.model, args.device, args.engine, args.precision
         )
+        if args.json:
+            args.json.parent.mkdir(parents=True, exist_ok=True)
         if args.validation_fold:
             pairs = _validation_pairs(pairs, segmenter.info.training)
         scores = evaluate(segmenter, pairs, args.pictures)
-    except ValueError as error:  # CheckpointError, EngineError, DataError
+    except (ValueError, OSError) as error:  # CheckpointError, EngineError, DataError
         print(f'error: {error}', file=sys.stderr)
         return 2
     print(table(scores))

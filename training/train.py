@@ -3,7 +3,7 @@ Train the network on KITTI Road and write a model file.
 
     python -m training.train --config training/configs/compact.yaml --data KITTI_DIR --out DIR
     python -m training.train ... --backbone vgg16_features.safetensors   # instead of downloading
-    python -m training.train ... epochs=10 lr=1e-4                       # any setting
+    python -m training.train ... epochs=12 lr=1e-4                       # any setting
     python -m training.train ... --resume                                # go on after a stop
 
 DIR gets model.safetensors (the best epoch on the validation fold), csv/version_0/metrics.csv,
@@ -186,9 +186,12 @@ def train(
 
     # Data
     size = InputSize(settings.input_height, settings.input_width, settings.keep_aspect_ratio)
-    train_pairs, val_pairs = split_fold(find_pairs(data), settings.folds, settings.fold)
+    pairs = find_pairs(data)
+    train_pairs, val_pairs = split_fold(pairs, settings.folds, settings.fold)
     log.info('reading %d training and %d validation images', len(train_pairs), len(val_pairs))
-    train_samples, val_samples = read_all(train_pairs), read_all(val_pairs)
+    samples = dict(zip(pairs, read_all(pairs), strict=True))
+    train_samples = [samples[pair] for pair in train_pairs]
+    val_samples = [samples[pair] for pair in val_pairs]
     if settings.synthetic:
         log.info('rendering %d synthetic scenes', settings.synthetic)
         train_samples += render_synthetic(settings.synthetic)
@@ -221,6 +224,7 @@ def train(
     # Loop
     trainer = lightning.Trainer(
         default_root_dir=out,
+        devices=1,
         max_epochs=settings.epochs,
         precision=settings.precision,
         check_val_every_n_epoch=settings.validate_every,
@@ -228,7 +232,12 @@ def train(
         log_every_n_steps=5,
         callbacks=[
             SaveModel(out / 'model.safetensors', info),
-            ModelCheckpoint(out / 'checkpoints', filename='last', enable_version_counter=False),
+            ModelCheckpoint(
+                out / 'checkpoints',
+                filename='last',
+                enable_version_counter=False,
+                save_on_train_epoch_end=True,  # every epoch, not only those that validate
+            ),
             LearningRateMonitor('step'),
         ],
         logger=[

@@ -61,4 +61,4 @@ class OpenVinoEngine:
 
     def close(self) -> None:
         """Free the memory of the network."""
-        del self._compiled
+        self._compiled = None

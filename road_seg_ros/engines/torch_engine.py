@@ -100,7 +100,7 @@ class TorchEngine:
 
     def close(self) -> None:
         """Free the memory of the network."""
-        del self._model
+        self._model = None
         if self.device.startswith('cuda'):
             torch.cuda.empty_cache()
 
