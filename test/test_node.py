@@ -540,13 +540,20 @@ def test_signals_end_the_node_cleanly(
     assert took < 2.0
 
 
+def _catches(pid: int, number: signal.Signals) -> bool:
+    status = Path(f'/proc/{pid}/status').read_text()
+    caught = int(re.search(r'SigCgt:\s*(\w+)', status)[1], 16)
+    return bool(caught >> (number - 1) & 1)
+
+
 @pytest.mark.parametrize('stop', [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize('after_s', [0.8, 1.6])
+@pytest.mark.parametrize('after_s', [0.0, 0.3, 1.0, 2.0])
 def test_a_signal_during_start_up_ends_the_node(
     tiny_model: Path, stop: signal.Signals, after_s: float
 ) -> None:
     with node_process('-p', f'model_path:={tiny_model}', '-p', 'engine:=torch') as process:
-        time.sleep(after_s)
+        wait_for(lambda: _catches(process.pid, signal.SIGTERM), 'the program to begin')
+        time.sleep(after_s)  # into the import of rclpy, of torch, into loading the model
         process.send_signal(stop)
         told = time.monotonic()
         output = process.communicate(timeout=20)[0]
