@@ -58,6 +58,12 @@ class Normalization:
         if min(self.std) <= 0 or self.scale <= 0:
             raise ValueError('scale and std must be above 0')
 
+    def gain_and_offset(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return float32 (3, 1, 1) each: the input is image * gain + offset, in channel_order."""
+        mean = torch.tensor(self.mean)[:, None, None]
+        std = torch.tensor(self.std)[:, None, None]
+        return self.scale / std, -mean / std
+
 
 @dataclasses.dataclass(frozen=True)
 class InputSize:

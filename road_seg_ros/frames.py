@@ -69,6 +69,12 @@ def open_frames(source: str | Path) -> Frames:
     return _open_images(path, 'images')
 
 
+def read_image(path: Path) -> np.ndarray | None:
+    """Return the pixels of an image file, uint8 (H, W, 3) BGR, or None if it is not one."""
+    data = np.fromfile(path, np.uint8)  # not cv2.imread, which prints a warning of its own
+    return cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+
+
 def synthetic_frames(count: int, seed: int = 0) -> Frames:
     """Return a drive through a synthetic street, rendered as it is read."""
 
@@ -127,8 +133,7 @@ def _seconds(line: str) -> float:
 def _read_images(paths: list[Path], times: list[float]) -> Iterator[Frame]:
     stems = Counter(path.stem for path in paths)
     for path, time in zip(paths, times, strict=False):  # timestamps may go on
-        data = np.fromfile(path, np.uint8)
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+        image = read_image(path)
         if image is None:
             raise SourceError(f'{path} cannot be decoded as an image')
         yield Frame(image, time, path.stem if stems[path.stem] == 1 else path.name)

@@ -66,7 +66,8 @@ class Health:
         self.last_rejection = ''
         self.last_error = ''
         self._last_received: float | None = None
-        self._since = self._last_answered = clock()
+        self._unanswered_since: float | None = None  # when the first of them arrived
+        self._since = clock()
         self._input_rate = Rate(clock)
         self._output_rate = Rate(clock)
         self._inference_ms: deque[float] = deque(maxlen=LATENCY_WINDOW)
@@ -77,6 +78,8 @@ class Health:
         with self._lock:
             self.received += 1
             self._last_received = self._clock()
+            if self._unanswered_since is None:
+                self._unanswered_since = self._last_received
             self._input_rate.tick()
 
     def image_dropped(self) -> None:
@@ -101,7 +104,7 @@ class Health:
         with self._lock:
             self.published += 1
             self.errors_in_a_row = 0
-            self._last_answered = self._clock()
+            self._unanswered_since = None
             self._output_rate.tick()
             self._inference_ms.append(inference_ms)
             self._pipeline_ms.append(max(0.0, pipeline_ms))
@@ -119,7 +122,7 @@ class Health:
         with self._lock:
             self._since = self._clock()
             self._last_received = None
-            self._last_answered = self._since
+            self._unanswered_since = None
             self.errors_in_a_row = 0
 
     def status(self, situation: Situation) -> tuple[bytes, str]:
@@ -134,7 +137,7 @@ class Health:
             now = self._clock()
             waiting = self._last_received is None
             quiet_s = now - (self._since if waiting else self._last_received)
-            unanswered_s = now - self._last_answered
+            unanswered_s = 0.0 if self._unanswered_since is None else now - self._unanswered_since
             failing = f'failing: {self.last_error}' if self.errors_in_a_row else ''
             last_rejection = self.last_rejection
         state, timeout = situation.lifecycle_state, situation.no_image_timeout

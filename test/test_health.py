@@ -92,6 +92,17 @@ def test_images_that_are_all_refused_are_not_running(
     assert message == 'failing: images arrive, none answered for 4 s, the last one: bad step'
 
 
+def test_the_first_image_after_a_silence_is_not_a_failure(
+    health: Health, clock: FakeClock
+) -> None:
+    health.image_received()
+    health.mask_published(1.0, 1.0)
+    clock.now += 60.0
+    health.image_received()  # and the network works on it
+    clock.now += 0.05
+    assert health.status(_situation()) == (OK, 'running')
+
+
 def test_rates_are_those_of_the_last_seconds(health: Health, clock: FakeClock) -> None:
     for _ in range(30):
         health.image_received()

@@ -25,6 +25,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_srvs.srv import SetBool
 
 from road_seg_ros import checkpoint, synthetic
+from road_seg_ros.engines import Engine
 from road_seg_ros.image_msgs import compressed_to_bgr, image_to_bgr, to_image, to_jpeg
 from road_seg_ros.node import RoadSegNode
 from road_seg_ros.overlay import draw_overlay
@@ -82,6 +83,23 @@ def _change_state(client: Client, transition: int) -> bool:
 
 def _state(client: Client) -> str:
     return client.ask(GetState, 'get_state', GetState.Request()).current_state.label
+
+
+class SlowEngine:
+    """An engine that begins at once, and goes on when the gate is opened."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.device, self.name, self.precision = engine.device, engine.name, engine.precision
+        self.gate, self.entered = threading.Event(), threading.Event()
+
+    def __call__(self, pixels: np.ndarray) -> np.ndarray:
+        self.entered.set()
+        self.gate.wait(30.0)
+        return self.engine(pixels)
+
+    def close(self) -> None:
+        self.engine.close()
 
 
 # Images
@@ -175,25 +193,11 @@ def test_an_image_in_flight_is_not_answered_after_a_pause(
     node: RoadSegNode, client: Client, image: np.ndarray
 ) -> None:
     masks = client.listen('mask')
-    gate, entered = threading.Event(), threading.Event()
-    fast = node._segmenter.engine
-
-    class Slow:
-        device, name, precision = fast.device, fast.name, fast.precision
-
-        def __call__(self, pixels: np.ndarray) -> np.ndarray:
-            entered.set()
-            gate.wait(30.0)
-            return fast(pixels)
-
-        def close(self) -> None:
-            fast.close()
-
-    node._segmenter.engine = Slow()
+    slow = node._segmenter.engine = SlowEngine(node._segmenter.engine)
     client.send(image)
-    assert entered.wait(30.0)
+    assert slow.entered.wait(30.0)
     client.ask(SetBool, 'enable', SetBool.Request(data=False))
-    gate.set()
+    slow.gate.set()
     client.ask(SetBool, 'enable', SetBool.Request(data=True))
     answer = _answer(client, masks, image)
     assert masks[-1] is answer
@@ -211,20 +215,7 @@ def test_newest_frame_wins_while_inference_is_slow(
 ) -> None:
     masks = client.listen('mask')
     _answer(client, masks, image)
-    gate = threading.Event()
-    fast = node._segmenter.engine
-
-    class Slow:
-        device, name, precision = fast.device, fast.name, fast.precision
-
-        def __call__(self, pixels: np.ndarray) -> np.ndarray:
-            gate.wait(30.0)
-            return fast(pixels)
-
-        def close(self) -> None:
-            fast.close()
-
-    node._segmenter.engine = Slow()
+    slow = node._segmenter.engine = SlowEngine(node._segmenter.engine)
     masks.clear()
     sent = []
     for count in range(1, 9):
@@ -233,7 +224,7 @@ def test_newest_frame_wins_while_inference_is_slow(
     # Services and parameters answer while the network runs.
     assert _set(client, overlay_alpha=0.1).successful
     assert _state(client) == 'active'
-    gate.set()
+    slow.gate.set()
     wait_for(lambda: len(masks) >= 2, 'two masks')
     assert [m.header.stamp for m in masks] == [sent[0], sent[-1]]
     assert node._health.dropped == 6

@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
+
+from road_seg_ros.frames import read_image
 
 NOT_ROAD, ROAD, NOT_SCORED = 0, 1, 255
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.webp')
@@ -136,8 +137,7 @@ def read_all(pairs: Sequence[Pair]) -> list[tuple[np.ndarray, np.ndarray]]:
 
 
 def _decode(path: Path) -> np.ndarray:
-    data = np.fromfile(path, np.uint8) if path.stat().st_size else None
-    image = None if data is None else cv2.imdecode(data, cv2.IMREAD_COLOR)
+    image = read_image(path)
     if image is None:
         raise DataError(f'{path} cannot be decoded as an image')
     return image

@@ -56,11 +56,9 @@ class RoadTraining(lightning.LightningModule):
         super().__init__()
         self.network = network.to(memory_format=torch.channels_last)
         self.settings = settings
-        normalization = NORMALIZATIONS[settings.backbone]
-        mean = torch.tensor(normalization.mean)[:, None, None]
-        std = torch.tensor(normalization.std)[:, None, None]
-        self.register_buffer('gain', normalization.scale / std, persistent=False)
-        self.register_buffer('offset', -mean / std, persistent=False)
+        gain, offset = NORMALIZATIONS[settings.backbone].gain_and_offset()  # all of them RGB
+        self.register_buffer('gain', gain, persistent=False)
+        self.register_buffer('offset', offset, persistent=False)
         self.counts = RoadCounts()
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:

@@ -50,13 +50,10 @@ class RoadProbability(nn.Module):
     def __init__(self, network: FCN8, info: ModelInfo) -> None:
         super().__init__()
         self.network = network
-        normalization = info.normalization
-        mean = torch.tensor(normalization.mean)[:, None, None]
-        std = torch.tensor(normalization.std)[:, None, None]
-        # (image * scale - mean) / std as one multiplication and one addition.
-        self.register_buffer('gain', normalization.scale / std)
-        self.register_buffer('offset', -mean / std)
-        self.bgr_to_rgb = normalization.channel_order == 'RGB'
+        gain, offset = info.normalization.gain_and_offset()
+        self.register_buffer('gain', gain)
+        self.register_buffer('offset', offset)
+        self.bgr_to_rgb = info.normalization.channel_order == 'RGB'
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """image: uint8 (N, H, W, 3) BGR -> road probability, float32 (N, H, W)."""

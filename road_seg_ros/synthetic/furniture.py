@@ -41,9 +41,13 @@ def make_sign(rng: np.random.Generator, foot: np.ndarray, forward: np.ndarray) -
     return Thing(foot, 2.8, (upright_panel(foot, -forward, 0.07, 2.4, post), plate))
 
 
-@functools.cache
-def person_sprite(kind: int) -> tuple[np.ndarray, ...]:
+def make_person(foot: np.ndarray, kind: int) -> Thing:
     """Return a pedestrian (even kinds) or cyclist (odd kinds), from behind, 0.85 m by 1.75 m."""
+    return Thing(foot, 1.75, sprite=_person_sprite(kind), sprite_width=0.85, low=True, crown=0.25)
+
+
+@functools.cache
+def _person_sprite(kind: int) -> tuple[np.ndarray, ...]:
     rng = np.random.default_rng([17, kind])
     sprite = np.zeros((128, 64, 4), np.float32)
     tones = rng.uniform(25, 130, (2, 1)) + rng.uniform(-20, 20, (2, 3))

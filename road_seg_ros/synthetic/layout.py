@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from road_seg_ros.synthetic.buildings import make_barrier, make_building
-from road_seg_ros.synthetic.furniture import make_pole, make_sign, person_sprite
+from road_seg_ros.synthetic.furniture import make_person, make_pole, make_sign
 from road_seg_ros.synthetic.noise import generator
 from road_seg_ros.synthetic.panels import Thing
 from road_seg_ros.synthetic.plants import make_plant
@@ -87,14 +87,8 @@ def make_traffic(world: World, along: float, time: float) -> Iterator[Thing]:
                 continue
             base, forward, right = world.frame(y, across + rng.uniform(-0.3, 0.3))
             if lane == world.lanes - 1 and rng.random() < 0.15:
-                yield Thing(
-                    base + right * 0.33 * world.lane_width,
-                    1.75,
-                    sprite=person_sprite(1 + 2 * int(rng.integers(6))),
-                    sprite_width=0.85,
-                    low=True,
-                    crown=0.25,
-                )
+                cyclist = 1 + 2 * int(rng.integers(6))
+                yield make_person(base + right * 0.33 * world.lane_width, cyclist)
             else:
                 yield make_vehicle(rng, base, forward if pace > 0 else -forward)
 
@@ -133,15 +127,8 @@ def _kerbside(
             yield make_plant(rng, world, world.frame(along, hand * place)[0], rng.uniform(5, 12))
         if side.pavement and rng.random() < 0.12:
             walk = off + side.strip + rng.uniform(0.4, 0.9) * side.pavement
-            person = person_sprite(2 * int(rng.integers(6)))
-            yield Thing(
-                world.frame(along, hand * walk)[0],
-                1.75,
-                sprite=person,
-                sprite_width=0.85,
-                low=True,
-                crown=0.25,
-            )
+            pedestrian = 2 * int(rng.integers(6))
+            yield make_person(world.frame(along, hand * walk)[0], pedestrian)
     post = world.frame(start + 0.3 * CHUNK, hand * (off + 0.5))
     if rng.random() < 0.4 and free(start + 0.3 * CHUNK, 3):
         yield make_pole(post[0], rng.uniform(5, 9), rng.uniform(0.12, 0.28), rng.uniform(50, 130))
