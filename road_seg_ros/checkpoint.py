@@ -97,6 +97,7 @@ class ModelInfo:
     input: InputSize = InputSize()
     normalization: Normalization = Normalization()
     threshold: float = 0.5  # of the road probability; chosen on validation data
+    temperature: float = 1.0  # divides the logits, so that the probability is calibrated
     training: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     metrics: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     data: str = ''
@@ -113,6 +114,8 @@ class ModelInfo:
                 raise ValueError(f'{name} must be a string, got {getattr(self, name)!r}')
         if not 0.0 <= self.threshold <= 1.0:
             raise ValueError(f'threshold must be in [0, 1], got {self.threshold}')
+        if not 0.0 < self.temperature < math.inf:
+            raise ValueError(f'temperature must be above 0 and finite, got {self.temperature}')
 
     def describe(self) -> str:
         """Return one line for a log: network, size, threshold, quality, date."""

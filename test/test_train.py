@@ -3,26 +3,49 @@
 from __future__ import annotations
 
 import csv
+import os
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
 from road_seg_ros import checkpoint
+from road_seg_ros.fcn8 import FCN8
 from training import config, evaluate, train
 from training.config import TrainingConfig
-from training.dataset import flip_every_second, training_transform
 from training.kitti_road import NOT_SCORED
+from training.road_training import RoadTraining
 
-CONFIGS = Path(__file__).parent.parent / 'training' / 'configs'
+ROOT = Path(__file__).parent.parent
+CONFIGS = ROOT / 'training' / 'configs'
+# Runs a training and leaves the weights of each process behind.
+TWO_PROCESSES = """
+import sys, torch
+from training import train
+from training.road_training import RoadTraining
+
+def keep(self):
+    torch.save(self.network.state_dict(), f'{{self.trainer.default_root_dir}}/rank{{self.global_rank}}.pt')
+
+RoadTraining.on_fit_end = keep
+sys.exit(train.main({arguments}))
+"""
 SMALL = (
+    'folds=5',
+    'fold=4',
     'width=0.1',
     'head=none',
     'backbone=random',
     'init_std=0.1',
     'input_height=64',
     'input_width=192',
+    'augmentation=flip',
+    'many_shapes=false',
+    'crop=1.0',
+    'ema=0.0',
     'synthetic=0',
     'batch_size=6',
     'lr=3e-3',
@@ -86,40 +109,71 @@ def test_evaluate_gives_the_score_that_training_measured(
     assert content['images'] == 6
 
 
-def test_an_interrupted_run_goes_on_to_the_same_end(kitti_like: Path, tmp_path: Path) -> None:
-    options = ('epochs=4', 'validate_every=2', 'augmentation=none', 'dropout=0.0')
+@pytest.mark.parametrize('kill_at', ['start of epoch 2', 'middle of epoch 2'])
+def test_an_interrupted_run_ends_as_an_uninterrupted_one(
+    kitti_like: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kill_at: str
+) -> None:
+    options = ('epochs=4', 'validate_every=2', 'dropout=0.3', 'ema=0.9')
+    options += ('augmentation=weather', 'many_shapes=true')
     whole, parts = tmp_path / 'whole', tmp_path / 'parts'
     assert _train(kitti_like, whole, *options) == 0
 
-    class Interrupted(Exception):
+    class Killed(BaseException):
         pass
 
-    class StopAfterTwo(train.SaveModel):
-        def on_train_epoch_start(self, trainer, module) -> None:
-            if trainer.current_epoch == 2:
-                raise Interrupted
+    step = RoadTraining.training_step
 
-    original, train.SaveModel = train.SaveModel, StopAfterTwo
-    try:
-        with pytest.raises(Interrupted):
+    def killed(self: RoadTraining, batch: Any, index: int) -> torch.Tensor:
+        if self.current_epoch == 2 and index == (0 if 'start' in kill_at else 2):
+            raise Killed
+        return step(self, batch, index)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RoadTraining, 'training_step', killed)
+        with pytest.raises(Killed):
             _train(kitti_like, parts, *options)
-    finally:
-        train.SaveModel = original
     assert _train(kitti_like, parts, *options, '--resume') == 0
     with open(parts / 'csv' / 'version_1' / 'metrics.csv', newline='') as file:
         epochs = [int(row['epoch']) for row in csv.DictReader(file) if row['epoch']]
     assert min(epochs) == 2  # not from the start
     ends = [checkpoint.load(out / 'model.safetensors') for out in (whole, parts)]
-    assert ends[0][1].metrics['epoch'] == ends[1][1].metrics['epoch']
-    assert ends[0][1].metrics['max_f'] == pytest.approx(ends[1][1].metrics['max_f'], abs=3.0)
+    assert ends[0][1].metrics == ends[1][1].metrics
+    for name, weights in ends[0][0].state_dict().items():
+        assert torch.equal(weights, ends[1][0].state_dict()[name]), name
     assert _train(kitti_like, parts, *options) == 2  # would overwrite the run
 
 
+def test_two_processes_train_as_one(kitti_like: Path, tmp_path: Path) -> None:
+    options = ('epochs=2', 'validate_every=1', 'dropout=0.0')
+    assert _train(kitti_like, tmp_path / 'one', *options) == 0
+    recipe = str(CONFIGS / 'compact.yaml')
+    arguments = ['--config', recipe, '--data', str(kitti_like), '--out', str(tmp_path / 'two')]
+    script = tmp_path / 'script.py'
+    script.write_text(TWO_PROCESSES.format(arguments=[*arguments, *SMALL, *options]))
+    command = [sys.executable, '-m', 'torch.distributed.run', '--nproc-per-node', '2']
+    command += ['--standalone', str(script)]
+    environment = {**os.environ, 'CUDA_VISIBLE_DEVICES': '', 'PYTHONPATH': str(ROOT)}
+    environment.pop('_ROS_WHEELS_BOOTSTRAP_COMPLETE', None)
+    result = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr[-3000:]
+    ranks = [torch.load(tmp_path / f'two/rank{rank}.pt') for rank in (0, 1)]
+    for name, weights in ranks[0].items():
+        assert torch.equal(weights, ranks[1][name]), name
+    one, two = (checkpoint.load(tmp_path / name / 'model.safetensors') for name in ('one', 'two'))
+    assert one[1].metrics['max_f'] == pytest.approx(two[1].metrics['max_f'], abs=0.1)
+    assert _losses(tmp_path / 'one') == pytest.approx(_losses(tmp_path / 'two'), rel=1e-3)
+    for name, weights in one[0].state_dict().items():
+        torch.testing.assert_close(weights, two[0].state_dict()[name], atol=2e-3, rtol=2e-2)
+
+
 def test_without_validation_everything_trains(kitti_like: Path, tmp_path: Path) -> None:
-    assert _train(kitti_like, tmp_path, 'epochs=3', 'fold=-1') == 0
+    assert (
+        _train(kitti_like, tmp_path, 'epochs=3', 'folds=0', 'fold=-1', 'threshold=0.4', 'ema=0.5')
+        == 0
+    )
     assert (tmp_path / 'checkpoints' / 'last.ckpt').is_file()
     info = checkpoint.load_info(tmp_path / 'model.safetensors')
-    assert (info.threshold, info.metrics) == (0.5, {})
+    assert (info.threshold, info.metrics) == (0.4, {})
     assert '30 images for training' in info.data
     arguments = ['--model', str(tmp_path / 'model.safetensors'), '--data', str(kitti_like)]
     assert evaluate.main([*arguments, '--validation-fold']) == 2
@@ -162,7 +216,7 @@ def test_seed_applies_l2_to_its_new_kernels_alone(kitti_like: Path) -> None:
 
 def test_the_l2_term_is_in_the_gradient() -> None:
     settings = config.read(CONFIGS / 'seed.yaml', ['width=0.1', 'backbone=random'])
-    module = train.RoadTraining(train.FCN8(0.1, 'none'), settings)
+    module = RoadTraining(FCN8(0.1, 'none'), settings)
     before = module.network.score7.weight.detach().clone()
     optimizer = _optimizer(settings, module)
     for parameter in module.parameters():
@@ -174,7 +228,7 @@ def test_the_l2_term_is_in_the_gradient() -> None:
 def _optimizer(settings: TrainingConfig, module=None) -> torch.optim.Optimizer:
     from types import SimpleNamespace
 
-    module = module or train.RoadTraining(train.FCN8(0.1, 'none'), settings)
+    module = module or RoadTraining(FCN8(0.1, 'none'), settings)
     module._trainer = SimpleNamespace(estimated_stepping_batches=10)
     return module.configure_optimizers()['optimizer']
 
@@ -183,7 +237,7 @@ def test_poly_schedule_falls_to_zero() -> None:
     from types import SimpleNamespace
 
     settings = TrainingConfig(schedule='poly', epochs=10, warmup_epochs=1.0, lr=1.0)
-    module = train.RoadTraining(train.FCN8(0.1, 'none'), settings)
+    module = RoadTraining(FCN8(0.1, 'none'), settings)
     module._trainer = SimpleNamespace(estimated_stepping_batches=100)
     factor = module.configure_optimizers()['lr_scheduler']['scheduler'].lr_lambdas[0]
     assert factor(0) < 0.1
@@ -193,7 +247,7 @@ def test_poly_schedule_falls_to_zero() -> None:
 
 
 def test_pixels_that_are_not_scored_do_not_train() -> None:
-    module = train.RoadTraining(train.FCN8(0.1, 'none', dropout=0.0), TrainingConfig())
+    module = RoadTraining(FCN8(0.1, 'none', dropout=0.0), TrainingConfig())
     module.log = lambda *args, **kwargs: None
     images = torch.zeros(1, 3, 32, 32, dtype=torch.uint8)
     labels = torch.zeros(1, 32, 32, dtype=torch.long)
@@ -203,33 +257,3 @@ def test_pixels_that_are_not_scored_do_not_train() -> None:
         logits = module(images)[:, :, :16]
     expected = torch.nn.functional.cross_entropy(logits, labels[:, :16])
     torch.testing.assert_close(plain, expected)
-
-
-def test_every_second_image_of_a_batch_is_mirrored() -> None:
-    samples = [(torch.rand(3, 4, 5), torch.randint(0, 2, (4, 5))) for _ in range(5)]
-    images, labels = flip_every_second(samples)
-    for index, (image, label) in enumerate(samples):
-        mirrored = index % 2 == 1
-        assert torch.equal(images[index], image.flip(-1) if mirrored else image)
-        assert torch.equal(labels[index], label.flip(-1) if mirrored else label)
-
-
-@pytest.mark.parametrize('name', config.AUGMENTATIONS)
-def test_image_and_label_are_augmented_together(name: str) -> None:
-    from torchvision import tv_tensors
-
-    torch.manual_seed(0)
-    image = np.zeros((3, 375, 1242), np.uint8)
-    label = np.zeros((375, 1242), np.uint8)
-    image[:, 100:300, 300:700] = 255
-    label[100:300, 300:700] = 1
-    for _ in range(5):
-        pixels, truth = training_transform(name, 160, 576)(
-            tv_tensors.Image(image), tv_tensors.Mask(label)
-        )
-        assert pixels.shape == (3, 160, 576)
-        assert truth.shape == (160, 576)
-        assert set(truth.unique().tolist()) <= {0, 1, NOT_SCORED}  # no invented labels
-        bright = pixels.float().mean(0) > 60
-        scored = truth != NOT_SCORED
-        assert ((truth == 1) == bright)[scored].float().mean() > 0.98

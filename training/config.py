@@ -11,9 +11,21 @@ import yaml
 
 from road_seg_ros.fcn8 import HEADS
 
-AUGMENTATIONS = ('none', 'flip_every_second', 'road')
+AUGMENTATIONS = ('none', 'flip_every_second', 'flip', 'camera', 'weather')
+LOSSES = ('softmax', 'sigmoid')
 SCHEDULES = ('constant', 'poly')
 PRECISIONS = ('32-true', 'bf16-mixed', '16-mixed')
+AT_LEAST_0 = (
+    'workers',
+    'synthetic',
+    'weight_decay',
+    'l2',
+    'init_std',
+    'skip_std',
+    'boundary',
+    'lovasz',
+    'frozen_blocks',
+)
 BACKBONES = ('imagenet_features', 'imagenet_v1', 'random')
 
 
@@ -39,10 +51,19 @@ class TrainingConfig:
     keep_aspect_ratio: bool = True  # False: every image is stretched to exactly that size
 
     # Data
-    folds: int = 5  # the images are split into this many folds, each in drive order
-    fold: int = 4  # the one to validate on; -1 trains on all and validates on none
+    folds: int = 0  # the images are split into this many folds; 0 validates on none
+    fold: int = -1  # the one to validate on; -1 is all of them in turn: cross-validation
     synthetic: int = 0  # synthetic scenes added to every epoch
-    augmentation: str = 'road'
+    augmentation: str = 'weather'
+    many_shapes: bool = False  # half of the batches are cut for other cameras' aspect ratios
+    crop: float = 1.0  # share of the input's pixels that an augmented image has
+
+    # Loss
+    loss: str = 'softmax'  # cross entropy of both classes together, or one sigmoid each
+    boundary: float = 0.0  # extra weight of pixels near the road's edge
+    lovasz: float = 0.0  # weight of the Lovasz hinge
+    imitation: float = 0.0  # share of the loss that follows the --teacher, not the labels
+    imitation_temperature: float = 2.0
 
     # Optimisation
     epochs: int = 50
@@ -53,6 +74,12 @@ class TrainingConfig:
     l2: float = 0.0  # times half the squared kernels of the score and upsampling layers (Adam)
     schedule: str = 'poly'
     warmup_epochs: float = 0.0
+    frozen_blocks: int = 0  # of VGG's five, those that keep their start weights
+    ema: float = 0.0  # decay per step of the exponential moving average that is kept; 0: none
+
+    # Where nothing validates, what cross-validation found
+    threshold: float = 0.5
+    temperature: float = 1.0
 
     # Run
     seed: int = 0
@@ -62,6 +89,7 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         _one_of('augmentation', self.augmentation, AUGMENTATIONS)
+        _one_of('loss', self.loss, LOSSES)
         _one_of('schedule', self.schedule, SCHEDULES)
         _one_of('backbone', self.backbone, BACKBONES)
         _one_of('head', self.head, tuple(HEADS))
@@ -69,23 +97,35 @@ class TrainingConfig:
         for name in ('input_height', 'input_width', 'epochs', 'batch_size', 'validate_every'):
             if getattr(self, name) < 1:
                 raise ConfigError(f'{name} must be at least 1, got {getattr(self, name)}')
-        for name in ('width', 'lr', 'backbone_lr'):
+        for name in ('width', 'lr', 'backbone_lr', 'temperature', 'imitation_temperature'):
             if not getattr(self, name) > 0:
                 raise ConfigError(f'{name} must be above 0, got {getattr(self, name)}')
-        for name in ('workers', 'synthetic', 'weight_decay', 'l2', 'init_std', 'skip_std'):
+        for name in AT_LEAST_0:
             if getattr(self, name) < 0:
                 raise ConfigError(f'{name} must be at least 0, got {getattr(self, name)}')
-        if not 0 <= self.dropout < 1:
-            raise ConfigError(f'dropout must be in [0, 1), got {self.dropout}')
+        for name in ('dropout', 'ema'):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f'{name} must be in [0, 1), got {getattr(self, name)}')
+        for name in ('imitation', 'threshold'):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f'{name} must be in [0, 1], got {getattr(self, name)}')
+        if not 0 < self.crop <= 1:
+            raise ConfigError(f'crop must be above 0 and at most 1, got {self.crop}')
+        if self.frozen_blocks > 5:
+            raise ConfigError(f'frozen_blocks must be at most 5, got {self.frozen_blocks}')
         if self.epochs % self.validate_every:
             raise ConfigError(
                 'epochs must be a multiple of validate_every, so that the last one is validated; '
                 f'got {self.epochs} and {self.validate_every}'
             )
-        if self.folds < 2 or not -1 <= self.fold < self.folds:
+        if self.folds == 1 or self.folds < 0 or not -1 <= self.fold < max(self.folds, 1):
             raise ConfigError(
-                f'folds must be at least 2 and fold in [-1, folds), got {self.folds}, {self.fold}'
+                'folds must be 0 or at least 2, and fold in [-1, folds), got '
+                f'{self.folds} and {self.fold}'
             )
+        augments = self.augmentation in ('camera', 'weather')
+        if (self.many_shapes or self.crop < 1) and not augments:
+            raise ConfigError('many_shapes and crop need augmentation camera or weather')
         if self.weight_decay and self.l2:
             raise ConfigError(
                 'weight_decay (AdamW) and l2 (Adam) exclude each other; set one to 0'

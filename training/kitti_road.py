@@ -40,8 +40,20 @@ class Pair:
         return _decode(self.image_path)
 
     def read_label(self) -> np.ndarray:
-        """Return the label, uint8 (H, W) of NOT_ROAD, ROAD, NOT_SCORED. DataError as above."""
+        """
+        Return the label, uint8 (H, W) of NOT_ROAD, ROAD, NOT_SCORED.
+
+        DataError if it cannot be decoded or has a colour that KITTI Road labels do not have.
+        """
         bgr = _decode(self.label_path)
+        strange = (bgr[..., 1] > 0) | ((bgr[..., 0] | bgr[..., 2]) % 255 > 0)
+        if strange.any():
+            blue, green, red = bgr[strange][0]
+            raise DataError(
+                f'{self.label_path} has {np.count_nonzero(strange)} pixels of unexpected colours, '
+                f'the first #{red:02x}{green:02x}{blue:02x}; a label is a PNG of pure red (not '
+                'road), magenta (road) and black (not scored)'
+            )
         label = np.where(bgr[..., 0] > 0, ROAD, NOT_ROAD).astype(np.uint8)
         label[bgr[..., 2] == 0] = NOT_SCORED
         return label

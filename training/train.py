@@ -1,13 +1,17 @@
 """
 Train the network on KITTI Road and write a model file.
 
-    python -m training.train --config training/configs/compact.yaml --data KITTI_DIR --out DIR
+    python -m training.train --config training/configs/kitti.yaml --data KITTI_DIR --out DIR
     python -m training.train ... --backbone vgg16_features.safetensors   # instead of downloading
+    python -m training.train ... --teacher full.safetensors              # imitate another model
     python -m training.train ... epochs=12 lr=1e-4                       # any setting
+    python -m training.train ... folds=5                                 # cross-validation
     python -m training.train ... --resume                                # go on after a stop
+    torchrun --nproc-per-node 4 -m training.train ...                    # several GPUs
 
-DIR gets model.safetensors (the best epoch on the validation fold), csv/version_0/metrics.csv,
-tensorboard/ and checkpoints/last.ckpt, from which --resume continues.
+DIR gets model.safetensors (the last epoch), csv/version_0/metrics.csv, tensorboard/ and
+checkpoints/last.ckpt, from which --resume continues, and curves.png; with cross-validation, one such folder for
+each fold and cross_validation.json.
 """
 
 from __future__ import annotations
@@ -16,202 +20,120 @@ import argparse
 import dataclasses
 import logging
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
-from torch import nn
-from torch.nn import functional
 from torch.utils.data import DataLoader
 
 from road_seg_ros import checkpoint
-from road_seg_ros.checkpoint import InputSize, ModelInfo
+from road_seg_ros.checkpoint import CheckpointError, InputSize, ModelInfo
+from road_seg_ros.engines.torch_engine import RoadProbability
 from road_seg_ros.fcn8 import FCN8
-from training import config
+from training import config, cross_validation, summary
 from training.backbone import NORMALIZATIONS, BackboneError, start_weights
+from training.callbacks import Pictures, Progress, SaveModel
 from training.config import ConfigError, TrainingConfig
-from training.dataset import (
-    TrainingSet,
-    ValidationSet,
-    flip_every_second,
-    render_synthetic,
-    training_transform,
-)
-from training.kitti_road import NOT_SCORED, DataError, find_pairs, read_all, split_fold
-from training.metrics import RoadCounts
+from training.dataset import Sample, TrainingSet, ValidationSet, render_synthetic
+from training.devices import Devices
+from training.kitti_road import DataError, Pair, find_pairs, read_all, split_fold
+from training.road_training import RoadTraining
+from training.sampling import Batches, batch_sizes
 
 DATA_LICENSE = 'KITTI: CC BY-NC-SA 3.0 (https://www.cvlibs.net/datasets/kitti)'
-POLY_POWER = 0.9  # DeepLab's schedule: lr * (1 - step / steps) ** 0.9
 
 log = logging.getLogger('training')
 
 
-class RoadTraining(lightning.LightningModule):
-    """What one step, one validation image and the optimiser do."""
+@dataclasses.dataclass(frozen=True)
+class Files:
+    """What a run reads beside its settings, and where it writes."""
 
-    def __init__(self, network: FCN8, settings: TrainingConfig) -> None:
-        super().__init__()
-        self.network = network.to(memory_format=torch.channels_last)
-        self.settings = settings
-        gain, offset = NORMALIZATIONS[settings.backbone].gain_and_offset()  # all of them RGB
-        self.register_buffer('gain', gain, persistent=False)
-        self.register_buffer('offset', offset, persistent=False)
-        self.counts = RoadCounts()
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """images: uint8 (N, 3, H, W) RGB -> logits, float32 (N, 2, H, W)."""
-        images = images.float() * self.gain + self.offset
-        return self.network(images.contiguous(memory_format=torch.channels_last)).float()
-
-    def training_step(self, batch: tuple[torch.Tensor, torch.Tensor], _: int) -> torch.Tensor:
-        """Cross entropy over the scored pixels of the batch."""
-        images, labels = batch
-        loss = functional.cross_entropy(self(images), labels, ignore_index=NOT_SCORED)
-        self.log('loss', loss, prog_bar=True, on_step=True, on_epoch=True)
-        return loss
-
-    def on_validation_epoch_start(self) -> None:
-        """Start the counts anew."""
-        self.counts = RoadCounts()
-
-    def validation_step(self, batch: tuple[torch.Tensor, torch.Tensor], _: int) -> None:
-        """Count one image at its native size, with the 8-bit confidence that the node gives."""
-        image, label = batch
-        logits = self(image)
-        probability = torch.sigmoid(logits[:, 1:] - logits[:, :1])  # (1, 1, h, w)
-        probability = functional.interpolate(probability, label.shape[1:], mode='bilinear')
-        confidence = (probability[0, 0] * 255).round().to(torch.uint8)
-        self.counts.add(confidence.cpu().numpy(), label[0].cpu().numpy())
-
-    def on_validation_epoch_end(self) -> None:
-        """Log the benchmark's scores."""
-        for name, value in self.counts.scores().items():
-            self.log(name, value, prog_bar=name == 'max_f')
-
-    def configure_optimizers(self) -> dict[str, Any]:
-        """Adam, with its own learning rate for the VGG features, stepped every batch."""
-        settings = self.settings
-        decay = settings.weight_decay or settings.l2
-        groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-        for name, parameter in self.network.named_parameters():
-            lr = settings.backbone_lr if name.startswith('features') else settings.lr
-            is_kernel = parameter.ndim > 1
-            is_new = name.startswith(('score', 'upsample'))
-            decays = is_kernel and (is_new or not settings.l2)
-            groups.setdefault((lr, decay if decays else 0.0), []).append(parameter)
-        # Adam adds weight_decay * weight to the gradient, which is the gradient of the L2 term
-        # weight_decay / 2 * weight ** 2 in the loss; AdamW shrinks the weights beside it.
-        adam = torch.optim.Adam if settings.l2 else torch.optim.AdamW
-        optimizer = adam(
-            [
-                {'params': parameters, 'lr': lr, 'weight_decay': weight_decay}
-                for (lr, weight_decay), parameters in groups.items()
-            ]
-        )
-        steps = self.trainer.estimated_stepping_batches
-        warmup = settings.warmup_epochs * steps / settings.epochs
-
-        def factor(step: int) -> float:
-            if settings.schedule == 'constant':
-                return 1.0
-            start = min(1.0, (step + 1) / (warmup + 1))
-            return start * max(0.0, 1 - step / steps) ** POLY_POWER
-
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-        return {
-            'optimizer': optimizer,
-            'lr_scheduler': {'scheduler': schedule, 'interval': 'step'},
-        }
+    data: Path
+    out: Path
+    backbone: Path | None = None
+    teacher: Path | None = None
 
 
-class SaveModel(Callback):
-    """Writes model.safetensors whenever the validation MaxF is the best so far."""
+def train(settings: TrainingConfig, files: Files, resume: bool = False) -> None:
+    """
+    Run one training, or one for each fold, and write what the module's docstring says.
 
-    def __init__(self, path: Path, info: ModelInfo) -> None:
-        self.path = path
-        self.info = info
-        self.best = -1.0
-
-    def on_validation_end(self, trainer: lightning.Trainer, module: RoadTraining) -> None:
-        """Save with the threshold that gave the best F1 on the validation fold."""
-        scores = module.counts.scores()
-        if trainer.sanity_checking or scores['max_f'] <= self.best:
-            return
-        self.best = scores['max_f']
-        self._save(trainer, module, scores['threshold'], scores)
-
-    def on_train_end(self, trainer: lightning.Trainer, module: RoadTraining) -> None:
-        """Save at the end where nothing validates."""
-        if not trainer.val_dataloaders:
-            self._save(trainer, module, self.info.threshold, {})
-
-    def state_dict(self) -> dict[str, float]:
-        """Remember the best score over a stop."""
-        return {'best': self.best}
-
-    def load_state_dict(self, state_dict: dict[str, float]) -> None:
-        """Go on from the best score before the stop."""
-        self.best = state_dict['best']
-
-    def _save(
-        self,
-        trainer: lightning.Trainer,
-        module: RoadTraining,
-        threshold: float,
-        scores: dict[str, float],
-    ) -> None:
-        if not trainer.is_global_zero:
-            return
-        metrics = {**scores, 'epoch': trainer.current_epoch + 1} if scores else {}
-        info = dataclasses.replace(self.info, threshold=threshold, metrics=metrics)
-        checkpoint.save(self.path, module.network, info)
+    ConfigError, DataError, BackboneError or CheckpointError say what is wrong before it starts.
+    """
+    pairs = find_pairs(files.data)
+    log.info('reading %d images', len(pairs))
+    samples = dict(zip(pairs, read_all(pairs), strict=True))
+    if settings.synthetic:
+        log.info('rendering %d synthetic scenes', settings.synthetic)
+    synthetic = render_synthetic(settings.synthetic)
+    if settings.folds == 0 or settings.fold >= 0:
+        train_once(settings, files, samples, synthetic, resume)
+        return
+    for fold in range(settings.folds):
+        log.info('fold %d of %d', fold, settings.folds)
+        one = dataclasses.replace(settings, fold=fold)
+        out = files.out / f'fold{fold}'
+        if not (resume and cross_validation.is_finished(out)):
+            again = resume and _last_checkpoint(out).is_file()
+            train_once(one, dataclasses.replace(files, out=out), samples, synthetic, again)
+    cross_validation.report(files.out, settings.folds)
 
 
-def train(
+def train_once(
     settings: TrainingConfig,
-    data: Path,
-    out: Path,
-    backbone: Path | None = None,
-    resume: bool = False,
-) -> Path:
-    """Run one training and return the path of the model file it wrote."""
+    files: Files,
+    samples: dict[Pair, Sample],
+    synthetic: Sequence[Sample],
+    resume: bool,
+) -> None:
+    """Train on all samples but those of the validation fold."""
     lightning.seed_everything(settings.seed, workers=True, verbose=False)
     torch.set_float32_matmul_precision('high')
-    out.mkdir(parents=True, exist_ok=True)
+    files.out.mkdir(parents=True, exist_ok=True)
+    devices = Devices.of_this_machine()
 
     # Data
     size = InputSize(settings.input_height, settings.input_width, settings.keep_aspect_ratio)
-    pairs = find_pairs(data)
-    train_pairs, val_pairs = split_fold(pairs, settings.folds, settings.fold)
-    log.info('reading %d training and %d validation images', len(train_pairs), len(val_pairs))
-    samples = dict(zip(pairs, read_all(pairs), strict=True))
-    train_samples = [samples[pair] for pair in train_pairs]
-    val_samples = [samples[pair] for pair in val_pairs]
-    if settings.synthetic:
-        log.info('rendering %d synthetic scenes', settings.synthetic)
-        train_samples += render_synthetic(settings.synthetic)
-    transform = training_transform(settings.augmentation, size.height, size.width)
+    train_pairs, val_pairs = list(samples), []
+    if settings.folds:
+        train_pairs, val_pairs = split_fold(train_pairs, settings.folds, settings.fold)
+    log.info('%d images train, %d validate', len(train_pairs), len(val_pairs))
+    train_set = TrainingSet(
+        [*(samples[pair] for pair in train_pairs), *synthetic], size, settings.augmentation
+    )
     train_loader = DataLoader(
-        TrainingSet(train_samples, transform),
-        settings.batch_size,
-        shuffle=True,
-        collate_fn=flip_every_second if settings.augmentation == 'flip_every_second' else None,
+        train_set,
+        batch_sampler=Batches(
+            len(train_set),
+            settings.batch_size,
+            batch_sizes(size, settings.crop, settings.many_shapes),
+            settings.seed,
+            devices.rank,
+            devices.world_size,
+        ),
         num_workers=settings.workers,
         persistent_workers=settings.workers > 0,
         pin_memory=torch.cuda.is_available(),
     )
-    val_loader = DataLoader(ValidationSet(val_samples, size)) if val_samples else None
+    mine = val_pairs[devices.rank :: devices.world_size]
+    val_loader = DataLoader(ValidationSet([samples[pair] for pair in mine], size))
 
     # Network
     network = FCN8(settings.width, settings.head, dropout=settings.dropout)
-    start_weights(network, settings.backbone, backbone, settings.init_std, settings.skip_std)
+    start_weights(network, settings.backbone, files.backbone, settings.init_std, settings.skip_std)
+    teacher = None
+    if settings.imitation:
+        teacher = RoadProbability(*checkpoint.load(files.teacher))
     info = ModelInfo(
         network.architecture,
         size,
         NORMALIZATIONS[settings.backbone],
+        settings.threshold,
+        settings.temperature,
         training=dataclasses.asdict(settings),
         data=f'KITTI Road, {len(train_pairs)} images for training, {len(val_pairs)} (fold '
         f'{settings.fold} of {settings.folds}) for validation; {settings.synthetic} synthetic '
@@ -220,36 +142,53 @@ def train(
     )
 
     # Loop
+    save = SaveModel(files.out / 'model.safetensors', info)
+    callbacks = [
+        save,  # before EMA: it saves the averaged weights while they are in place
+        Pictures(),
+        Progress(),
+        ModelCheckpoint(
+            files.out / 'checkpoints',
+            filename='last',
+            enable_version_counter=False,
+            save_on_train_epoch_end=True,  # every epoch, not only those that validate
+        ),
+    ]
+    if settings.ema:
+        callbacks.append(EMAWeightAveraging(decay=settings.ema))
     trainer = lightning.Trainer(
-        default_root_dir=out,
-        devices=1,
+        default_root_dir=files.out,
+        **devices.trainer_arguments(),
         max_epochs=settings.epochs,
         precision=settings.precision,
         check_val_every_n_epoch=settings.validate_every,
         num_sanity_val_steps=0,
         log_every_n_steps=5,
-        callbacks=[
-            SaveModel(out / 'model.safetensors', info),
-            ModelCheckpoint(
-                out / 'checkpoints',
-                filename='last',
-                enable_version_counter=False,
-                save_on_train_epoch_end=True,  # every epoch, not only those that validate
-            ),
-            LearningRateMonitor('step'),
-        ],
+        use_distributed_sampler=False,
+        callbacks=callbacks,
         logger=[
-            TensorBoardLogger(out, name='', version='tensorboard'),
-            CSVLogger(out, name='csv'),  # a new version_N each time: a resumed run keeps the old
+            TensorBoardLogger(files.out, name='', version='tensorboard'),
+            CSVLogger(files.out, name='csv'),  # a new version_N each time, a resumed run's too
         ],
     )
+    module = RoadTraining(network, settings, teacher)
     trainer.fit(
-        RoadTraining(network, settings),
+        module,
         train_loader,
-        val_loader,
-        ckpt_path=_last_checkpoint(out) if resume else None,
+        val_loader if val_pairs else None,
+        ckpt_path=_last_checkpoint(files.out) if resume else None,
     )
-    return out / 'model.safetensors'
+    if not val_pairs:
+        save.write(trainer, module)
+    if trainer.is_global_zero:
+        epochs = summary.read_epochs(files.out)
+        summary.plot(epochs, files.out / 'curves.png')
+        log.info(
+            '%s\n%s/model.safetensors: %s',
+            summary.table(epochs),
+            files.out,
+            checkpoint.load_info(files.out / 'model.safetensors').describe(),
+        )
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -266,32 +205,57 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         '--backbone', type=Path, help='VGG-16 weights as .safetensors, torchvision key names'
     )
+    parser.add_argument('--teacher', type=Path, help='model file to imitate')
     parser.add_argument(
         '--resume', action='store_true', help='go on from the last checkpoint in OUT'
     )
     parser.add_argument('settings', nargs='*', metavar='key=value', help='override a setting')
     args = parser.parse_args(arguments)
+    files = Files(args.data, args.out, args.backbone, args.teacher)
     try:
         settings = config.read(args.config, args.settings)
-        _check_out(args.out, args.resume)
-        path = train(settings, args.data, args.out, args.backbone, args.resume)
-    except (ConfigError, DataError, BackboneError) as error:
+        _check(settings, files, args.resume)
+        train(settings, files, args.resume)
+    except (ConfigError, DataError, BackboneError, CheckpointError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
-    log.info('%s: %s', path, checkpoint.load_info(path).describe())
+    except (RuntimeError, MemoryError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        print(
+            f'error: out of memory ({str(error).splitlines()[0]}); lower batch_size (now '
+            f'{settings.batch_size}), crop ({settings.crop}), input_height and input_width '
+            f'({settings.input_height}x{settings.input_width}) or width ({settings.width})',
+            file=sys.stderr,
+        )
+        return 1
     return 0
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    # PyTorch has a class of its own for CUDA alone; on the CPU its allocator only says so.
+    known = (torch.OutOfMemoryError, MemoryError)
+    return isinstance(error, known) or "can't allocate memory" in str(error)
 
 
 def _last_checkpoint(out: Path) -> Path:
     return out / 'checkpoints' / 'last.ckpt'
 
 
-def _check_out(out: Path, resume: bool) -> None:
-    has_run = _last_checkpoint(out).is_file()
-    if resume and not has_run:
-        raise ConfigError(f'--resume needs {_last_checkpoint(out)}, and there is none')
-    if has_run and not resume:
-        raise ConfigError(f'{out} already holds a run; --resume continues it, or choose another')
+def _check(settings: TrainingConfig, files: Files, resume: bool) -> None:
+    is_cross_validation = settings.folds > 0 and settings.fold < 0
+    last = _last_checkpoint(files.out / 'fold0' if is_cross_validation else files.out)
+    if resume and not last.is_file():
+        raise ConfigError(f'--resume needs {last}, and there is none')
+    if last.is_file() and not resume:
+        raise ConfigError(
+            f'{files.out} already holds a run; --resume continues it, or choose another'
+        )
+    if bool(settings.imitation) != bool(files.teacher):
+        raise ConfigError(
+            '--teacher FILE and a setting imitation above 0 go together, got '
+            f'{files.teacher} and {settings.imitation}'
+        )
 
 
 if __name__ == '__main__':

@@ -54,18 +54,23 @@ class RoadProbability(nn.Module):
         self.register_buffer('gain', gain)
         self.register_buffer('offset', offset)
         self.bgr_to_rgb = info.normalization.channel_order == 'RGB'
+        self.temperature = info.temperature
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """image: uint8 (N, H, W, 3) BGR -> road probability, float32 (N, H, W)."""
         image = image.permute(0, 3, 1, 2)
         if self.bgr_to_rgb:
             image = image.flip(1)
+        return torch.sigmoid(self.log_odds(image))
+
+    def log_odds(self, image: torch.Tensor) -> torch.Tensor:
+        """image: uint8 (N, 3, H, W), in the model's channel order -> of road, float32 (N, H, W)."""
         # In float32: 255 - mean with three digits of bfloat16 would already lose a grey level.
         image = image.float() * self.gain + self.offset
         dtype = self.network.score7.weight.dtype
         image = image.to(dtype).contiguous(memory_format=torch.channels_last)
         logits = self.network(image).float()
-        return torch.sigmoid(logits[:, 1] - logits[:, 0])
+        return (logits[:, 1] - logits[:, 0]) / self.temperature
 
 
 class TorchEngine:

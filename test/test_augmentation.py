@@ -1,0 +1,99 @@
+"""Views and looks change image and label together, and invent nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from training import augmentation
+from training.kitti_road import NOT_SCORED, ROAD
+
+
+def _two_boxes() -> tuple[np.ndarray, np.ndarray]:
+    image = np.zeros((375, 1242, 3), np.uint8)
+    label = np.zeros((375, 1242), np.uint8)
+    for box in (np.s_[80:330, 200:500], np.s_[150:300, 700:1100]):
+        image[box] = 255
+        label[box] = ROAD
+    return image, label
+
+
+@pytest.mark.parametrize('size', [(160, 576), (256, 352)])
+def test_image_and_label_move_together(size: tuple[int, int]) -> None:
+    image, label = _two_boxes()
+    scored_shares = []
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        pixels, truth = augmentation.view(image, label, size, 160 * 576, rng)
+        assert pixels.shape == (*size, 3) and truth.shape == size
+        assert set(np.unique(truth)) <= {0, ROAD, NOT_SCORED}
+        scored = truth != NOT_SCORED
+        scored_shares.append(scored.mean())
+        bright = pixels.mean(2) > 127
+        assert ((truth == ROAD) == bright)[scored].mean() > 0.985
+    assert np.mean(scored_shares) > 0.6
+    assert min(scored_shares) > 0.2
+
+
+def test_a_warp_keeps_image_and_label_aligned_to_a_fraction_of_a_pixel() -> None:
+    x = np.arange(1242, dtype=np.float32)[None].repeat(375, 0)
+    ramp = (x / 1242 * 255).round().astype(np.uint8)[..., None].repeat(3, 2)
+    step = (x >= 621).astype(np.uint8)
+    matrix = np.diag((0.25, 0.25, 1.0))
+    image, label = augmentation.warp(ramp, step, matrix, (90, 310))
+    edge = int(np.argmax(label[45]))
+    assert edge in (155, 156)  # 621 / 4 = 155.25
+    assert abs(float(image[45, edge, 0]) / 255 * 1242 / 4 - (edge + 0.5)) < 1
+
+
+def test_half_of_the_views_are_mirrored() -> None:
+    image = np.zeros((375, 1242, 3), np.uint8)
+    image[:, :621] = 255
+    label = np.zeros((375, 1242), np.uint8)
+    mirrored = 0
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        pixels, _ = augmentation.view(image, label, (160, 576), 160 * 576, rng)
+        mirrored += pixels[:, :100].mean() < pixels[:, -100:].mean()
+    assert 10 < mirrored < 30
+
+
+def test_rotations_are_homographies_of_a_camera() -> None:
+    # A point straight ahead of a camera that yaws by a moves by f tan(a).
+    matrix = augmentation._rotation(400, 1000, np.array([0.0, 0.05, 0.0]))
+    x, y, w = matrix @ (500, 200, 1)
+    assert x / w - 500 == pytest.approx(augmentation.FOCAL_LENGTH * 1000 * np.tan(0.05))
+    assert y / w == pytest.approx(200)
+
+
+@pytest.mark.parametrize('effect', [effect for effect, _ in augmentation.WEATHER])
+def test_every_effect_changes_the_image_within_reason(effect) -> None:
+    rng = np.random.default_rng(0)
+    image = rng.uniform(60, 190, (64, 96, 3)).astype(np.float32)
+    before = image.copy()
+    after = np.clip(effect(image, rng), 0, 255)
+    assert after.shape == image.shape and np.isfinite(after).all()
+    assert np.array_equal(image, before)  # not in place
+    assert np.abs(after - before).mean() > 0.5
+
+
+@pytest.mark.parametrize('weather', [False, True])
+def test_looks_repeat_with_their_generator_and_only_cut_outs_change_labels(weather: bool) -> None:
+    import torch
+
+    torch.manual_seed(5)
+    state = torch.get_rng_state()
+    cut = 0
+    for seed in range(30):
+        results = []
+        for _ in range(2):
+            image = np.random.default_rng(1).integers(60, 190, (64, 96, 3), np.uint8)
+            label = np.zeros((64, 96), np.uint8)
+            augmentation.looks(image, label, np.random.default_rng(seed), weather)
+            results.append((image, label))
+        assert np.array_equal(results[0][0], results[1][0])
+        assert np.array_equal(results[0][1], results[1][1])
+        assert set(np.unique(label)) <= {0, NOT_SCORED}
+        cut += NOT_SCORED in label
+    assert cut == 0 if not weather else 0 < cut < 15
+    assert torch.equal(torch.get_rng_state(), state)  # dropout's numbers are not touched

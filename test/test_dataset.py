@@ -1,0 +1,72 @@
+"""Samples become tensors of the right size, values and direction."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from road_seg_ros.checkpoint import InputSize
+from training import config
+from training.dataset import TrainingSet, ValidationSet, render_synthetic
+from training.kitti_road import NOT_SCORED, ROAD
+from training.sampling import Draw
+
+SIZE = InputSize(64, 192)
+
+
+@pytest.fixture
+def sample() -> tuple[np.ndarray, np.ndarray]:
+    image = np.zeros((96, 310, 3), np.uint8)
+    image[..., 0] = 10  # blue
+    image[:, :155, 2] = 200  # red on the left, where the road is
+    label = np.zeros((96, 310), np.uint8)
+    label[:, :155] = ROAD
+    return image, label
+
+
+@pytest.mark.parametrize('kind', config.AUGMENTATIONS)
+def test_every_kind_gives_tensors_of_the_batch_size(kind: str, sample) -> None:
+    data = TrainingSet([sample], SIZE, kind)
+    for seed in range(8):
+        image, label = data[Draw(0, seed, seed, (64, 192))]
+        assert image.shape == (3, 64, 192) and image.dtype == torch.uint8
+        assert label.shape == (64, 192) and label.dtype == torch.int64
+        assert set(label.unique().tolist()) <= {0, ROAD, NOT_SCORED}
+
+
+def test_channels_become_rgb(sample) -> None:
+    image, _ = TrainingSet([sample], SIZE, 'none')[Draw(0, 0, 0, (64, 192))]
+    assert image[:, 32, 10].tolist() == [200, 0, 10]
+
+
+@pytest.mark.parametrize(
+    ('kind', 'mirrored'), [('none', [0] * 6), ('flip_every_second', [0, 1, 0, 1, 0, 1])]
+)
+def test_every_second_image_of_a_batch_is_mirrored(kind: str, mirrored: list, sample) -> None:
+    data = TrainingSet([sample], SIZE, kind)
+    for position, expected in enumerate(mirrored):
+        image, label = data[Draw(0, position, 0, (64, 192))]
+        assert bool(image[0, 32, -1] > 0) == bool(expected)
+        assert bool(label[32, -1] == ROAD) == bool(expected)
+
+
+def test_flip_is_a_coin(sample) -> None:
+    data = TrainingSet([sample], SIZE, 'flip')
+    heads = sum(int(data[Draw(0, 0, seed, (64, 192))][1][32, -1] == ROAD) for seed in range(60))
+    assert 15 < heads < 45
+
+
+def test_validation_keeps_labels_at_native_size(sample) -> None:
+    image, label = ValidationSet([sample], SIZE)[0]
+    assert image.shape == (3, 64, 192)
+    assert label.shape == (96, 310) and label.dtype == torch.uint8
+    assert image[:, 32, 10].tolist() == [200, 0, 10]
+
+
+def test_synthetic_scenes_have_many_shapes_and_repeat() -> None:
+    scenes, again = render_synthetic(4), render_synthetic(4)
+    assert len({label.shape for _, label in scenes}) == 4
+    for (image, label), (image2, label2) in zip(scenes, again, strict=True):
+        assert np.array_equal(image, image2) and np.array_equal(label, label2)
+        assert ROAD in label

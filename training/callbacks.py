@@ -1,0 +1,147 @@
+"""What happens beside the loop: model files, and something to watch."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import cv2
+import lightning
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import Callback, TQDMProgressBar
+
+from road_seg_ros import checkpoint
+from road_seg_ros.checkpoint import ModelInfo
+from road_seg_ros.segmenter import threshold_mask
+from training.calibration import move_threshold
+from training.evaluate import draw_errors
+from training.kitti_road import ROAD
+from training.road_training import RoadTraining
+
+Batch = tuple[torch.Tensor, torch.Tensor]  # see TrainingSet and ValidationSet
+
+
+class SaveModel(Callback):
+    """Writes the model of every validated epoch over the one before; the last one stays."""
+
+    def __init__(self, path: Path, info: ModelInfo) -> None:
+        self.path = path
+        self.info = info
+
+    def on_validation_epoch_end(self, trainer: lightning.Trainer, module: RoadTraining) -> None:
+        """Save with temperature and threshold chosen on the validation fold."""
+        module.reduce_counts()
+        scores = module.counts.scores()
+        for name, value in scores.items():
+            module.log(name, value, prog_bar=name == 'max_f', rank_zero_only=True)
+        temperature = module.logit_counts.temperature()
+        threshold = move_threshold(scores['threshold'], temperature)
+        info = dataclasses.replace(
+            self.info,
+            temperature=temperature,
+            threshold=threshold,
+            metrics={**scores, 'threshold': threshold, 'epoch': trainer.current_epoch + 1},
+        )
+        self._save(trainer, module, info)
+        if trainer.is_global_zero:
+            content = {
+                name: {key: values.tolist() for key, values in vars(counts).items()}
+                for name, counts in (
+                    ('confidence', module.counts),
+                    ('log_odds', module.logit_counts),
+                )
+            }
+            content['epoch'] = trainer.current_epoch + 1
+            content['epochs'] = trainer.max_epochs
+            self.path.with_name('validation.json').write_text(json.dumps(content))
+
+    def write(self, trainer: lightning.Trainer, module: RoadTraining) -> None:
+        """Save a model that nothing validated, with the configured threshold."""
+        self._save(trainer, module, self.info)
+
+    def _save(self, trainer: lightning.Trainer, module: RoadTraining, info: ModelInfo) -> None:
+        if trainer.is_global_zero:
+            checkpoint.save(self.path, module.network, info)
+
+
+class Pictures(Callback):
+    """Shows TensorBoard a batch of each epoch, and some validation images with their errors."""
+
+    COUNT = 4
+
+    def on_train_batch_start(
+        self, trainer: lightning.Trainer, module: RoadTraining, batch: Batch, batch_idx: int
+    ) -> None:
+        """Show the first augmented images with their labels."""
+        if batch_idx or not trainer.is_global_zero:
+            return
+        for index, (image, label) in enumerate(zip(*batch, strict=True)):
+            if index < self.COUNT:
+                label = label.cpu().numpy().astype(np.uint8)
+                road = (label == ROAD).astype(np.uint8)
+                self._show(trainer, f'training/{index}', draw_errors(_bgr(image), road, label))
+
+    def on_validation_batch_end(
+        self,
+        trainer: lightning.Trainer,
+        module: RoadTraining,
+        outputs: np.ndarray,
+        batch: Batch,
+        batch_idx: int,
+    ) -> None:
+        """Show what was right and wrong at a probability of 0.5; outputs: the confidence."""
+        every = max(1, trainer.num_val_batches[0] // self.COUNT)
+        if batch_idx % every or not trainer.is_global_zero:
+            return
+        image, label = _bgr(batch[0][0]), batch[1][0].cpu().numpy()
+        size = image.shape[1::-1]
+        label = cv2.resize(label, size, interpolation=cv2.INTER_NEAREST_EXACT)
+        mask = cv2.resize(threshold_mask(outputs, 0.5), size, interpolation=cv2.INTER_AREA)
+        picture = draw_errors(image, mask, label)
+        self._show(trainer, f'validation/{batch_idx // every}', picture)
+
+    @staticmethod
+    def _show(trainer: lightning.Trainer, name: str, bgr: np.ndarray) -> None:
+        board = trainer.logger.experiment
+        rgb = np.ascontiguousarray(bgr[..., ::-1])
+        board.add_image(name, rgb, trainer.current_epoch, dataformats='HWC')
+
+
+class Progress(TQDMProgressBar):
+    """Shows learning rate and images per second beside loss and time left."""
+
+    def on_train_epoch_start(self, trainer: lightning.Trainer, *args: Any) -> None:
+        """Start the clock of the epoch."""
+        super().on_train_epoch_start(trainer, *args)
+        self._started = time.perf_counter()
+        self._images = 0
+
+    def on_train_batch_end(
+        self,
+        trainer: lightning.Trainer,
+        module: RoadTraining,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Count images."""
+        self._images += len(batch[0]) * trainer.world_size
+        super().on_train_batch_end(trainer, module, outputs, batch, batch_idx)
+
+    def get_metrics(self, trainer: lightning.Trainer, module: RoadTraining) -> dict[str, Any]:
+        """Return what the bar shows."""
+        metrics = super().get_metrics(trainer, module)
+        metrics.pop('v_num', None)
+        if self._images:
+            metrics['images/s'] = f'{self._images / (time.perf_counter() - self._started):.1f}'
+        metrics['lr'] = f'{trainer.optimizers[0].param_groups[-1]["lr"]:.1e}'
+        return metrics
+
+
+def _bgr(image: torch.Tensor) -> np.ndarray:
+    """RGB (3, H, W) -> BGR (H, W, 3), both uint8."""
+    return np.ascontiguousarray(image.cpu().numpy().transpose(1, 2, 0)[..., ::-1])

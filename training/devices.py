@@ -1,0 +1,32 @@
+"""The devices of a run: one, or what torchrun has started."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Devices:
+    """This process among those of the run; torchrun tells each by its environment."""
+
+    rank: int = 0
+    world_size: int = 1
+    local_world_size: int = 1
+
+    @classmethod
+    def of_this_machine(cls) -> Devices:
+        """Return what torchrun says, or one process alone."""
+        names = ('RANK', 'WORLD_SIZE', 'LOCAL_WORLD_SIZE')
+        if not all(name in os.environ for name in names):
+            return cls()
+        return cls(*(int(os.environ[name]) for name in names))
+
+    def trainer_arguments(self) -> dict[str, Any]:
+        """Return what lightning.Trainer needs to know."""
+        return {
+            'devices': self.local_world_size,
+            'num_nodes': self.world_size // self.local_world_size,
+            'strategy': 'ddp' if self.world_size > 1 else 'auto',
+        }

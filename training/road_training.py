@@ -1,0 +1,166 @@
+"""What one training step, one validation image and the optimiser do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from road_seg_ros.engines.torch_engine import RoadProbability
+from road_seg_ros.fcn8 import FCN8
+from training import losses
+from training.backbone import NORMALIZATIONS
+from training.calibration import LogitCounts
+from training.config import TrainingConfig
+from training.kitti_road import NOT_SCORED, ROAD
+from training.metrics import RoadCounts
+
+POLY_POWER = 0.9  # DeepLab's schedule: lr * (1 - step / steps) ** 0.9
+
+
+class RoadTraining(lightning.LightningModule):
+    """
+    The network while it learns.
+
+    teacher: a ready model whose road probability the network imitates, or None. `counts` and
+    `logit_counts` hold the last validation, of all devices once `reduce_counts` was called.
+    """
+
+    def __init__(
+        self, network: FCN8, settings: TrainingConfig, teacher: RoadProbability | None = None
+    ) -> None:
+        super().__init__()
+        self.network = network.to(memory_format=torch.channels_last)
+        self.settings = settings
+        self._teacher = [teacher] if teacher else []  # in a list: no part of checkpoints
+        gain, offset = NORMALIZATIONS[settings.backbone].gain_and_offset()  # all of them RGB
+        self.register_buffer('gain', gain, persistent=False)
+        self.register_buffer('offset', offset, persistent=False)
+        self.counts = RoadCounts()
+        self.logit_counts = LogitCounts()
+        for parameter in _first_blocks(network, settings.frozen_blocks):
+            parameter.requires_grad_(False)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """images: uint8 (N, 3, H, W) RGB -> logits, float32 (N, 2, H, W)."""
+        images = images.float() * self.gain + self.offset
+        return self.network(images.contiguous(memory_format=torch.channels_last)).float()
+
+    def on_fit_start(self) -> None:
+        """Bring the teacher along."""
+        for teacher in self._teacher:
+            teacher.to(self.device)
+
+    def on_train_epoch_start(self) -> None:
+        """Seed dropout by the epoch: a resumed run then ends as an uninterrupted one."""
+        torch.manual_seed(
+            (self.settings.seed * 10_000 + self.current_epoch) * 1_000 + self.global_rank
+        )
+
+    def training_step(self, batch: tuple[torch.Tensor, torch.Tensor], _: int) -> torch.Tensor:
+        """Return the batch's loss over its scored pixels."""
+        images, labels = batch
+        loss = self.loss(self(images), images, labels).mean()
+        self.log('loss', loss, prog_bar=True, on_step=True, on_epoch=True, sync_dist=True)
+        return loss
+
+    def loss(
+        self, logits: torch.Tensor, images: torch.Tensor, labels: torch.Tensor
+    ) -> torch.Tensor:
+        """Return the loss of each image, (N,). Shapes as in `forward`; labels (N, H, W)."""
+        settings = self.settings
+        weight = losses.pixel_weight(labels, settings.boundary)
+        of_labels = losses.SUPERVISED[settings.loss](logits, labels, weight)
+        if settings.lovasz:
+            of_labels = of_labels + settings.lovasz * losses.lovasz_hinge(logits, labels)
+        if not self._teacher:
+            return of_labels
+        with torch.no_grad():
+            taught = self._teacher[0].log_odds(images)
+        everywhere = torch.ones_like(weight)  # the teacher knows what no one labelled
+        of_teacher = losses.imitation(logits, taught, everywhere, settings.imitation_temperature)
+        return (1 - settings.imitation) * of_labels + settings.imitation * of_teacher
+
+    def on_validation_epoch_start(self) -> None:
+        """Start the counts anew."""
+        self.counts, self.logit_counts = RoadCounts(), LogitCounts()
+
+    def validation_step(self, batch: tuple[torch.Tensor, torch.Tensor], _: int) -> np.ndarray:
+        """
+        Count one image at its native size, with the 8-bit confidence that the node gives.
+
+        Returns that confidence, uint8 (H, W).
+        """
+        image, label = batch
+        logit = losses.log_odds(self(image))[:, None]  # (1, 1, h, w)
+        probability = torch.sigmoid(logit)
+        probability = functional.interpolate(probability, label.shape[1:], mode='bilinear')
+        confidence = (probability[0, 0] * 255).round().to(torch.uint8).cpu().numpy()
+        self.counts.add(confidence, label[0].cpu().numpy())
+        label = functional.interpolate(label[None].float(), logit.shape[2:], mode='nearest-exact')
+        scored = label != NOT_SCORED
+        self.logit_counts.add(logit[scored].cpu().numpy(), (label[scored] == ROAD).cpu().numpy())
+        return confidence
+
+    def reduce_counts(self) -> None:
+        """Sum the counts of all devices; every device must call it."""
+        if self.trainer.world_size == 1:
+            return
+        for counts in (self.counts, self.logit_counts):
+            for name, values in vars(counts).items():
+                total = self.trainer.strategy.reduce(
+                    torch.from_numpy(values).to(self.device), reduce_op='sum'
+                )
+                setattr(counts, name, total.cpu().numpy())
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """Adam, with its own learning rate for the VGG features, stepped every batch."""
+        settings = self.settings
+        decay = settings.weight_decay or settings.l2
+        groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+        for name, parameter in self.network.named_parameters():
+            lr = settings.backbone_lr if name.startswith('features') else settings.lr
+            is_kernel = parameter.ndim > 1
+            is_new = name.startswith(('score', 'upsample'))
+            decays = is_kernel and (is_new or not settings.l2)
+            if parameter.requires_grad:
+                groups.setdefault((lr, decay if decays else 0.0), []).append(parameter)
+        # Adam adds weight_decay * weight to the gradient, which is the gradient of the L2 term
+        # weight_decay / 2 * weight ** 2 in the loss; AdamW shrinks the weights beside it.
+        adam = torch.optim.Adam if settings.l2 else torch.optim.AdamW
+        optimizer = adam(
+            [
+                {'params': parameters, 'lr': lr, 'weight_decay': weight_decay}
+                for (lr, weight_decay), parameters in groups.items()
+            ],
+            fused=True,
+        )
+        steps = self.trainer.estimated_stepping_batches
+        warmup = settings.warmup_epochs * steps / settings.epochs
+
+        def factor(step: int) -> float:
+            if settings.schedule == 'constant':
+                return 1.0
+            start = min(1.0, (step + 1) / (warmup + 1))
+            return start * max(0.0, 1 - step / steps) ** POLY_POWER
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {
+            'optimizer': optimizer,
+            'lr_scheduler': {'scheduler': schedule, 'interval': 'step'},
+        }
+
+
+def _first_blocks(network: FCN8, blocks: int) -> list[nn.Parameter]:
+    """Return the parameters before the pool that ends block `blocks`, counted from 1."""
+    parameters: list[nn.Parameter] = []
+    for layer in network.features:
+        if blocks == 0:
+            break
+        parameters += layer.parameters()
+        blocks -= isinstance(layer, nn.MaxPool2d)
+    return parameters

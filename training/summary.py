@@ -1,0 +1,97 @@
+"""
+What a run did, in a table and in curves.
+
+    python -m training.summary runs/seed --published    # beside the original project's losses
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+# The original project's loss by epoch, read as the sum over the epoch's 20 batches.
+PUBLISHED = {1: 22.35, 10: 2.85, 20: 1.72, 30: 1.39, 40: 1.18, 50: 0.97}
+PUBLISHED_BATCHES = 20
+COLUMNS = ('loss_epoch', 'max_f', 'iou', 'avg_precision', 'threshold')
+
+
+def read_epochs(out: Path) -> dict[int, dict[str, float]]:
+    """
+    Return by epoch, counted from 1, what the run in that folder logged.
+
+    A resumed run has several logs; the later one holds where they overlap.
+    """
+    epochs: dict[int, dict[str, float]] = defaultdict(dict)
+    logs = sorted(out.glob('csv/version_*/metrics.csv'), key=lambda p: int(p.parent.name[8:]))
+    for log in logs:
+        with open(log, newline='', encoding='utf-8') as file:
+            for row in csv.DictReader(file):
+                values = {name: float(row[name]) for name in COLUMNS if row.get(name)}
+                if values:
+                    epochs[int(row['epoch']) + 1].update(values)
+    return dict(sorted(epochs.items()))
+
+
+def table(epochs: dict[int, dict[str, float]], rows: int = 12) -> str:
+    """Return a Markdown table of about `rows` epochs, the last one always among them."""
+    numbers = list(epochs)
+    if any('max_f' in values for values in epochs.values()):
+        numbers = [number for number in numbers if 'max_f' in epochs[number]]
+    every = -(-len(numbers) // rows)
+    lines = [f'| epoch | {" | ".join(COLUMNS)} |', f'|---|{"---|" * len(COLUMNS)}']
+    for number in numbers[::-1][::every][::-1]:
+        values = epochs[number]
+        cells = (f'{values[name]:.4g}' if name in values else '' for name in COLUMNS)
+        lines.append(f'| {number} | {" | ".join(cells)} |')
+    return '\n'.join(lines)
+
+
+def plot(epochs: dict[int, dict[str, float]], path: Path, published: bool = False) -> None:
+    """
+    Draw loss and MaxF by epoch as a PNG.
+
+    published: the loss times 20, beside the published losses, which are sums over 20 batches.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4.5), layout='constrained')
+    axes = figure.add_subplot(xlabel='epoch', yscale='log')
+    loss = {n: v['loss_epoch'] for n, v in epochs.items() if 'loss_epoch' in v}
+    factor, label = 1, 'loss, mean of the batches'
+    if published:
+        factor, label = PUBLISHED_BATCHES, f'loss, mean of the batches x {PUBLISHED_BATCHES}'
+        axes.plot(*zip(*PUBLISHED.items(), strict=True), 'o--', color='gray', label='published')
+    axes.plot(list(loss), [factor * value for value in loss.values()], label=label)
+    axes.set_ylabel('training loss')
+    max_f = {n: v['max_f'] for n, v in epochs.items() if 'max_f' in v}
+    if max_f:
+        right = axes.twinx()
+        right.plot(list(max_f), list(max_f.values()), '.-', color='tab:green', label='MaxF')
+        right.set_ylabel('validation MaxF, %')
+        right.legend(loc='lower right')
+    axes.legend(loc='upper right')
+    figure.savefig(path, dpi=100)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Read the command line, print the table and write OUT/curves.png. Returns the status."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('out', type=Path, help='the folder of a run')
+    parser.add_argument('--published', action='store_true', help='compare with the original')
+    args = parser.parse_args(arguments)
+    epochs = read_epochs(args.out)
+    if not epochs:
+        print(f'error: {args.out} holds no csv/version_N/metrics.csv of a run', file=sys.stderr)
+        return 2
+    print(table(epochs))
+    plot(epochs, args.out / 'curves.png', args.published)
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
