@@ -23,6 +23,7 @@ KEYS = {
     'fnr',
     'threshold',
     'iou',
+    'ece',
 }
 
 
