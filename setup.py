@@ -50,7 +50,14 @@ setup(
     extras_require={
         'demo': ['rosbags>=0.10'],
         'openvino': ['openvino>=2024.4'],
-        'training': ['lightning>=2.4', 'pyyaml', 'tensorboard', 'torchvision>=0.16', 'tqdm'],
+        'training': [
+            'lightning>=2.4',
+            'matplotlib>=3.6',
+            'pyyaml',
+            'tensorboard',
+            'torchvision>=0.16',
+            'tqdm',
+        ],
         'test': ['hypothesis', 'pytest', 'ruff'],
         'ros': ROS_WHEELS,
     },

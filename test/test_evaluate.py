@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import re
+import shutil
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from road_seg_ros import checkpoint
 from road_seg_ros.segmenter import RoadSegmenter
 from training import evaluate
+from training.bootstrap import confidence_intervals
+from training.error_pictures import draw_errors
 from training.kitti_road import NOT_ROAD, NOT_SCORED, ROAD, find_pairs
 from training.metrics import RoadCounts
 
@@ -23,34 +29,100 @@ KEYS = {
     'fnr',
     'threshold',
     'iou',
+    'ece',
 }
+
+
+THRESHOLD = 0.41
+
+# A camera 1.6 m above the road that looks straight ahead: a point of the road at (x, z) is at
+# pixel (FOCAL * x / z + CENTER_U, FOCAL * 1.6 / z + CENTER_V). Odd numbers, so that no point lies
+# on the border of two pixels, where rounding errors would decide.
+FOCAL, CENTER_U, CENTER_V = 180.3719, 155.1373, 40.2917
+CALIBRATION = f"""\
+P2: {FOCAL} 0 {CENTER_U} 0 0 {FOCAL} {CENTER_V} 0 0 0 1 0
+R0_rect: 1 0 0 0 1 0 0 0 1
+Tr_cam_to_road: 1 0 0 0 0 1 0 -1.6 0 0 1 0
+"""
+
+
+def _arguments(model: Path, data: Path, *more: str | Path) -> list[str]:
+    options = ['--model', model, '--data', data, '--device', 'cpu', '--engine', 'torch']
+    return [str(option) for option in (*options, '--precision', 'fp32', *more)]
+
+
+@pytest.fixture(scope='module')
+def model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the tiny model with a threshold inside the narrow range of its confidences."""
+    path = tmp_path_factory.mktemp('model') / 'tiny.safetensors'
+    network, info = checkpoint.load(tiny_model)
+    checkpoint.save(path, network, dataclasses.replace(info, threshold=THRESHOLD))
+    return path
+
+
+@pytest.fixture(scope='module')
+def segmenter(model: Path) -> RoadSegmenter:
+    return RoadSegmenter.from_checkpoint(model, 'cpu', 'torch', 'fp32')
 
 
 @pytest.fixture(scope='module')
 def outputs(
-    tiny_model: Path, kitti_like: Path, tmp_path_factory: pytest.TempPathFactory
+    model: Path, kitti_like: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[dict, Path]:
     folder = tmp_path_factory.mktemp('evaluation')
-    arguments = ['--model', str(tiny_model), '--data', str(kitti_like), '--engine', 'torch']
-    arguments += ['--precision', 'fp32', '--device', 'cpu', '--json', str(folder / 'scores.json')]
+    arguments = _arguments(model, kitti_like, '--json', folder / 'scores.json')
     for _ in range(2):  # the second replaces the pictures of the first
         assert evaluate.main([*arguments, '--pictures', str(folder / 'pictures')]) == 0
     return json.loads((folder / 'scores.json').read_text()), folder / 'pictures'
 
 
-def test_json_has_every_category_and_score(outputs: tuple[dict, Path], tiny_model: Path) -> None:
+@pytest.fixture
+def calibrated(kitti_like: Path, tmp_path: Path) -> Path:
+    """Return a copy of three images of each category, with calibration files."""
+    others = shutil.ignore_patterns('*00000[3-9].png')
+    folder = Path(shutil.copytree(kitti_like, tmp_path / 'kitti', ignore=others))
+    (folder / 'training' / 'calib').mkdir()
+    for pair in find_pairs(folder):
+        pair.calibration_path.write_text(CALIBRATION)
+    return folder
+
+
+def _look_up(picture: np.ndarray, outside: int) -> np.ndarray:
+    """Return the bird's-eye view that the camera above gives, row by row."""
+    height, width = picture.shape
+    seen = np.full((800, 400), outside, np.uint8)
+    x = np.linspace(-9.975, 9.975, 400)
+    for row in range(800):
+        z = 45.975 - 0.05 * row
+        u, v = FOCAL * x / z + CENTER_U, FOCAL * 1.6 / z + CENTER_V
+        shown = (u >= 1) & (u <= width) & (1 <= v <= height)
+        seen[row, shown] = picture[int(v) - 1, u[shown].astype(int) - 1]
+    return seen
+
+
+def test_json_has_every_category_and_score(outputs: tuple[dict, Path], model: Path) -> None:
     report, _ = outputs
     assert set(report['perspective']) == {'urban', 'um', 'umm', 'uu'}
     for scores in report['perspective'].values():
         assert set(scores) == KEYS
         assert 0 <= scores['threshold'] <= 1
-    assert (report['images'], report['bev'], report['model']) == (30, None, str(tiny_model))
+    assert (report['images'], report['bev'], report['model']) == (30, None, str(model))
+
+
+def test_confidence_intervals_hold_the_score(outputs: tuple[dict, Path]) -> None:
+    report, _ = outputs
+    intervals = report['confidence_interval']
+    assert intervals['bev'] is None
+    assert set(intervals['perspective']) == {'urban', 'um', 'umm', 'uu'}
+    for category, bounds in intervals['perspective'].items():
+        for name in ('max_f', 'iou'):
+            low, high = bounds[name]
+            assert low < report['perspective'][category][name] < high
 
 
 def test_scores_are_those_of_the_images_of_a_category(
-    outputs: tuple[dict, Path], tiny_model: Path, kitti_like: Path
+    outputs: tuple[dict, Path], segmenter: RoadSegmenter, kitti_like: Path
 ) -> None:
-    segmenter = RoadSegmenter.from_checkpoint(tiny_model, 'cpu', 'torch', 'fp32')
     umm, urban = RoadCounts(), RoadCounts()
     for pair in find_pairs(kitti_like):
         confidence, label = segmenter(pair.read_image()).confidence, pair.read_label()
@@ -58,8 +130,8 @@ def test_scores_are_those_of_the_images_of_a_category(
         if pair.category == 'umm':
             umm.add(confidence, label)
     perspective = outputs[0]['perspective']
-    assert perspective['umm'] == pytest.approx(umm.scores(0.5))
-    assert perspective['urban'] == pytest.approx(urban.scores(0.5))
+    assert perspective['umm'] == pytest.approx(umm.scores(THRESHOLD))
+    assert perspective['urban'] == pytest.approx(urban.scores(THRESHOLD))
 
 
 def test_pictures_are_sorted_from_the_worst(outputs: tuple[dict, Path]) -> None:
@@ -76,14 +148,121 @@ def test_errors_have_their_colours() -> None:
     image = np.full((1, 5, 3), 100, np.uint8)
     mask = np.array([[255, 0, 255, 0, 255]], np.uint8)
     label = np.array([[ROAD, ROAD, NOT_ROAD, NOT_ROAD, NOT_SCORED]], np.uint8)
-    picture = evaluate.draw_errors(image, mask, label)[0].tolist()
+    picture = draw_errors(image, mask, label)[0].tolist()
     assert picture == [[50, 177, 50], [50, 50, 177], [177, 50, 50], [100] * 3, [50] * 3]
 
 
-def test_the_table_is_markdown(outputs: tuple[dict, Path]) -> None:
-    lines = evaluate.table(outputs[0]['perspective']).splitlines()
-    assert len(lines) == 6
-    assert {line.count('|') for line in lines} == {10}
+def test_birds_eye_scores_are_those_of_the_road_in_metres(
+    calibrated: Path, model: Path, segmenter: RoadSegmenter, tmp_path: Path
+) -> None:
+    counts: dict[str, list[RoadCounts]] = {'um': [], 'umm': [], 'uu': []}
+    for pair in find_pairs(calibrated):
+        confidence = _look_up(segmenter.confidence(pair.read_image()), outside=0)
+        image_counts = RoadCounts()
+        image_counts.add(confidence, _look_up(pair.read_label(), outside=NOT_SCORED))
+        counts[pair.category].append(image_counts)
+    path = tmp_path / 'scores.json'
+    assert evaluate.main(_arguments(model, calibrated, '--json', path)) == 0
+    report = json.loads(path.read_text())
+    assert set(report['bev']) == set(report['perspective']) == {'urban', *counts}
+    assert report['bev'] != report['perspective']
+    for category, images in counts.items():
+        expected = sum(images, RoadCounts()).scores(THRESHOLD)
+        assert expected['iou'] > 0.1
+        assert report['bev'][category] == pytest.approx(expected)
+    urban = sum(sum(counts.values(), []), RoadCounts())
+    assert report['bev']['urban'] == pytest.approx(urban.scores(THRESHOLD))
+    expected = confidence_intervals(counts, THRESHOLD)
+    for category, intervals in report['confidence_interval']['bev'].items():
+        for name, bounds in intervals.items():
+            assert bounds == pytest.approx(expected[category][name])
+
+
+def test_one_missing_calibration_leaves_out_the_birds_eye_view_and_says_why(
+    calibrated: Path, segmenter: RoadSegmenter, caplog: pytest.LogCaptureFixture
+) -> None:
+    pairs = find_pairs(calibrated)
+    pairs[2].calibration_path.unlink()
+    results = evaluate.score_images(segmenter, pairs[:5])
+    assert {result.bev for result in results} == {None}
+    assert len(caplog.records) == 1
+    assert '1 of 5 images have no calibration, first' in caplog.text
+    assert 'calib/um_000002.txt' in caplog.text
+    assert evaluate.score_images(segmenter, pairs[:2])[0].bev is not None  # all of these have one
+
+
+def test_without_any_calibration_there_is_no_warning(
+    kitti_like: Path, segmenter: RoadSegmenter, caplog: pytest.LogCaptureFixture
+) -> None:
+    results = evaluate.score_images(segmenter, find_pairs(kitti_like)[:2])
+    assert {result.bev for result in results} == {None}
+    assert not caplog.records
+
+
+def test_a_bad_calibration_is_one_line(calibrated: Path, model: Path, capsys) -> None:
+    (calibrated / 'training' / 'calib' / 'uu_000002.txt').write_text('P2: 1')
+    assert evaluate.main(_arguments(model, calibrated)) == 2
+    assert 'uu_000002.txt: P2 must be 12 finite numbers' in capsys.readouterr().err
+
+
+def test_a_view_without_road_is_named(calibrated: Path, model: Path, capsys) -> None:
+    backwards = CALIBRATION.replace('R0_rect: 1 0 0 0 1 0 0 0 1', 'R0_rect: 1 0 0 0 1 0 0 0 -1')
+    for path in (calibrated / 'training' / 'calib').iterdir():
+        path.write_text(backwards)
+    assert evaluate.main(_arguments(model, calibrated)) == 2
+    assert "urban, bird's-eye view: there is no road pixel" in capsys.readouterr().err
+
+
+def test_tables_and_plots_of_both_views(
+    calibrated: Path, model: Path, tmp_path: Path, capsys
+) -> None:
+    out = tmp_path / 'new' / 'folder'
+    arguments = _arguments(
+        model, calibrated, '--markdown', out / 'scores.md', '--plots', out / 'plots'
+    )
+    assert evaluate.main(arguments) == 0
+    text = (out / 'scores.md').read_text()
+    assert text == capsys.readouterr().out
+    rows = [line for line in text.splitlines() if line.startswith('|')]
+    assert len(rows) == 2 * 6  # two views: head, rule, urban and three categories
+    assert {row.count('|') for row in rows} == {13}
+    assert [line for line in text.splitlines() if line.endswith('view:')] == [
+        'Perspective view:',
+        "Bird's-eye view:",
+    ]
+    for name in ('precision_recall', 'reliability'):
+        for view in ('perspective', 'bev'):
+            picture = cv2.imread(str(out / 'plots' / f'{name}_{view}.png'))
+            assert picture.shape[0] > 600
+            assert picture.std() > 10
+
+
+def test_a_flipped_image_has_the_flipped_confidence(
+    kitti_like: Path, segmenter: RoadSegmenter
+) -> None:
+    image = find_pairs(kitti_like)[0].read_image()
+    mirrored = np.ascontiguousarray(image[:, ::-1])
+    confidence = evaluate.predict(segmenter, image, flip=True)
+    np.testing.assert_array_equal(
+        evaluate.predict(segmenter, mirrored, flip=True), confidence[:, ::-1]
+    )
+    ways = segmenter.confidence(image), segmenter.confidence(mirrored)[:, ::-1]
+    mean = np.mean(ways, axis=0)
+    assert np.abs(confidence - mean).max() <= 0.5
+    assert np.any(ways[0] != ways[1])
+
+
+def test_flip_is_off_unless_asked_for(
+    outputs: tuple[dict, Path], calibrated: Path, model: Path, tmp_path: Path
+) -> None:
+    shutil.rmtree(calibrated / 'training' / 'calib')
+    path = tmp_path / 'scores.json'
+    scores = []
+    for option in ([], ['--flip']):
+        assert evaluate.main(_arguments(model, calibrated, '--json', path, *option)) == 0
+        scores.append(json.loads(path.read_text()))
+    assert [score['flip'] for score in (outputs[0], *scores)] == [False, False, True]
+    assert scores[0]['perspective'] != scores[1]['perspective']
 
 
 @pytest.mark.parametrize(
@@ -95,11 +274,9 @@ def test_the_table_is_markdown(outputs: tuple[dict, Path]) -> None:
     ],
 )
 def test_errors_are_one_line(
-    kitti_like: Path, tiny_model: Path, capsys, arguments: list[str], words: str
+    kitti_like: Path, model: Path, capsys, arguments: list[str], words: str
 ) -> None:
-    import re
-
-    options = ['--model', str(tiny_model), '--data', str(kitti_like)]
+    options = ['--model', str(model), '--data', str(kitti_like)]
     assert evaluate.main([*options, *arguments]) == 2
     assert re.search(f'error: .*{words}', capsys.readouterr().err)
 

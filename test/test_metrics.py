@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
+from road_seg_ros.segmenter import threshold_mask
 from training.kitti_road import NOT_ROAD, NOT_SCORED, ROAD
-from training.metrics import RoadCounts
+from training.metrics import RoadCounts, threshold_level
 
 
 def _reference(images: list[tuple[np.ndarray, np.ndarray]], operating_level: int) -> dict:
@@ -51,7 +54,27 @@ def _reference(images: list[tuple[np.ndarray, np.ndarray]], operating_level: int
         'fnr': 100 * fn / (tp + fn),
         'threshold': best / 255,
         'iou': 100 * at[0] / (at[0] + at[1] + at[2]),
+        'ece': _reference_calibration_error(images),
     }
+
+
+def _reference_calibration_error(images: list[tuple[np.ndarray, np.ndarray]]) -> float:
+    """Sort every pixel into one of 15 bins, in fractions, and average the gaps in percent."""
+    bins: list[list[tuple[Fraction, bool]]] = [[] for _ in range(15)]
+    for confidence, label in images:
+        for value, truth in zip(confidence.flat, label.flat, strict=True):
+            if truth == NOT_SCORED:
+                continue
+            probability = Fraction(int(value), 255)
+            index = next(i for i in range(15) if probability <= Fraction(i + 1, 15))
+            bins[index].append((probability, bool(truth == ROAD)))
+    total = sum(len(members) for members in bins)
+    error = Fraction(0)
+    for members in filter(None, bins):
+        mean = sum(probability for probability, _ in members) / len(members)
+        share = Fraction(sum(road for _, road in members), len(members))
+        error += abs(mean - share) * len(members) / total
+    return float(100 * error)
 
 
 def _random_images(seed: int, quality: float) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -75,6 +98,29 @@ def test_scores_equal_the_slow_reference(seed: int, quality: float) -> None:
         counts.add(confidence, label)
     expected = _reference(images, operating_level=100)
     assert counts.scores(100 / 255) == pytest.approx(expected)
+
+
+def test_a_threshold_calls_the_same_pixels_road_as_the_node() -> None:
+    confidences = np.arange(256, dtype=np.uint8)[None]
+    for threshold in np.arange(0, 255.5, 0.5) / 255:
+        called = np.count_nonzero(threshold_mask(confidences, threshold))
+        assert threshold_level(threshold) == 256 - called
+
+
+def test_confidences_on_the_edge_of_a_bin_belong_to_the_lower_one() -> None:
+    counts = RoadCounts()  # 17 / 255 is 1 / 15
+    counts.add(np.array([[0, 17, 18, 34, 255]], np.uint8), np.full((1, 5), ROAD, np.uint8))
+    assert counts.reliability().pixels.tolist() == [2, 2, *[0] * 12, 1]
+
+
+def test_a_calibrated_confidence_has_no_calibration_error() -> None:
+    label = np.array([[ROAD, NOT_ROAD, NOT_ROAD, NOT_ROAD, NOT_ROAD]], np.uint8)
+    counts = RoadCounts()
+    counts.add(np.full((1, 5), 51, np.uint8), label)  # 51 / 255 is one fifth
+    assert counts.scores()['ece'] == pytest.approx(0.0)
+    overconfident = RoadCounts()
+    overconfident.add(np.full((1, 5), 204, np.uint8), label)
+    assert overconfident.scores()['ece'] == pytest.approx(60.0)
 
 
 def test_a_perfect_confidence_scores_100() -> None:

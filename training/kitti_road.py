@@ -35,6 +35,11 @@ class Pair:
     image_path: Path
     label_path: Path
 
+    @property
+    def calibration_path(self) -> Path:
+        """Return where KITTI Road keeps the calibration of this image; it need not be there."""
+        return self.image_path.parent.parent / 'calib' / f'{self.name}.txt'
+
     def read_image(self) -> np.ndarray:
         """Return the image, uint8 (H, W, 3) BGR. DataError if it cannot be decoded."""
         return _decode(self.image_path)

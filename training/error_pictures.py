@@ -1,0 +1,68 @@
+"""Pictures of what a model gets wrong, the worst image first."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from training.kitti_road import NOT_SCORED, ROAD
+
+# BGR: right is green, road that was missed red, what was wrongly called road blue.
+TRUE_POSITIVE, FALSE_NEGATIVE, FALSE_POSITIVE = (0, 255, 0), (0, 0, 255), (255, 0, 0)
+LEGEND = (('right', TRUE_POSITIVE), ('missed', FALSE_NEGATIVE), ('false', FALSE_POSITIVE))
+
+
+class ErrorPictures:
+    """A folder of one PNG per image, named by rank, F1 in percent and image."""
+
+    def __init__(self, folder: Path) -> None:
+        """Create the folder, or empty it of the pictures of an evaluation before."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for old in folder.glob('[0-9]*_f1_*.png'):
+            old.unlink()
+        self._folder = folder
+        self._f1_by_name: dict[str, float] = {}
+
+    def add(self, name: str, image: np.ndarray, mask: np.ndarray, label: np.ndarray) -> None:
+        """Draw one image; arguments as `draw_errors`."""
+        self._f1_by_name[name] = _f1(mask, label)
+        picture = draw_errors(image, mask, label)
+        for index, (text, color) in enumerate(LEGEND):
+            origin = (5 + 65 * index, 15)
+            cv2.putText(
+                picture, text, origin, cv2.FONT_HERSHEY_SIMPLEX, 0.5, color, 1, cv2.LINE_AA
+            )
+        cv2.imwrite(str(self._folder / f'{name}.png'), picture)
+
+    def rank(self) -> None:
+        """Name the pictures by rank, the worst F1 first."""
+        for rank, name in enumerate(sorted(self._f1_by_name, key=self._f1_by_name.get)):
+            ranked = f'{rank:04d}_f1_{100 * self._f1_by_name[name]:.1f}_{name}.png'
+            (self._folder / f'{name}.png').replace(self._folder / ranked)
+
+
+def draw_errors(image: np.ndarray, mask: np.ndarray, label: np.ndarray) -> np.ndarray:
+    """
+    Return the image with right road green, missed road red and false road blue; unscored darker.
+
+    image: uint8 (H, W, 3) BGR; mask: uint8 (H, W), road where not 0; label: as Pair.read_label.
+    """
+    called, road, scored = mask > 0, label == ROAD, label != NOT_SCORED
+    picture = image.copy()
+    picture[~scored] //= 2
+    for where, color in (
+        (called & road, TRUE_POSITIVE),
+        (~called & road, FALSE_NEGATIVE),
+        (called & ~road & scored, FALSE_POSITIVE),
+    ):
+        picture[where] = picture[where] // 2 + np.array(color, np.uint8) // 2
+    return picture
+
+
+def _f1(mask: np.ndarray, label: np.ndarray) -> float:
+    called, road, scored = mask > 0, label == ROAD, label != NOT_SCORED
+    hits = np.count_nonzero(called & road)
+    total = np.count_nonzero(called & scored) + np.count_nonzero(road)
+    return 2 * hits / total if total else 1.0

@@ -1,0 +1,112 @@
+"""From the counts of single images to the scores of a model, as a dictionary and as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from training.bootstrap import confidence_intervals
+from training.kitti_road import DataError
+from training.metrics import RoadCounts
+
+VIEWS = {'perspective': 'Perspective view', 'bev': "Bird's-eye view"}
+COLUMNS = (
+    'max_f',
+    'avg_precision',
+    'precision',
+    'recall',
+    'fpr',
+    'fnr',
+    'threshold',
+    'iou',
+    'ece',
+)
+INTERVALS = ('max_f', 'iou')
+
+
+@dataclass(frozen=True)
+class ImageResult:
+    """What one image adds to the scores; `bev` is None without a calibration."""
+
+    category: str
+    perspective: RoadCounts
+    bev: RoadCounts | None = None
+
+
+def counts_of_view(
+    results: Sequence[ImageResult], view: str
+) -> dict[str, list[RoadCounts]] | None:
+    """Return the counts of each image by category; None if the view (see VIEWS) lacks an image."""
+    by_category: dict[str, list[RoadCounts]] = {}
+    for result in sorted(results, key=lambda result: result.category):
+        counts = getattr(result, view)
+        if counts is None:
+            return None
+        by_category.setdefault(result.category, []).append(counts)
+    return by_category
+
+
+def totals(by_category: Mapping[str, Sequence[RoadCounts]]) -> dict[str, RoadCounts]:
+    """Return the summed counts of `urban`, which is everything, and of each category."""
+    sums = {category: sum(counts, RoadCounts()) for category, counts in by_category.items()}
+    return {'urban': sum(sums.values(), RoadCounts()), **sums}
+
+
+def build(results: Sequence[ImageResult], threshold: float) -> dict[str, Any]:
+    """
+    Return scores and confidence intervals of each view, of `urban` and of each category.
+
+    threshold: the one that the model ships with, 0..1. See `RoadCounts.scores` and
+    `confidence_intervals` for the numbers. A view that lacks an image is None. DataError if there
+    is no road to score.
+    """
+    report: dict[str, Any] = dict.fromkeys(VIEWS)
+    report['confidence_interval'] = dict.fromkeys(VIEWS)
+    for view in VIEWS:
+        by_category = counts_of_view(results, view)
+        if by_category is None:
+            continue
+        report[view] = {
+            category: _scores(counts, threshold, f'{category}, {VIEWS[view].lower()}')
+            for category, counts in totals(by_category).items()
+        }
+        report['confidence_interval'][view] = confidence_intervals(by_category, threshold)
+    return {**report, 'images': len(results)}
+
+
+def markdown(report: Mapping[str, Any]) -> str:
+    """Return a report as Markdown: a table of each view that was scored, and how to read it."""
+    parts = []
+    for view, title in VIEWS.items():
+        if report[view] is not None:
+            intervals = report['confidence_interval'][view]
+            parts += [f'{title}:', '', table(report[view], intervals), '']
+    parts.append(
+        f'Images: {report["images"]}. Percentages, but for the threshold. precision, recall, fpr '
+        'and fnr are at `threshold`, the one with the best F1; iou is at the threshold of the '
+        f'model, {report["model_threshold"]:.3f}. ece: expected calibration error, 15 bins. '
+        '95 %: bootstrap over images, too narrow because neighbours look alike.'
+    )
+    return '\n'.join(parts)
+
+
+def table(
+    scores: Mapping[str, Mapping[str, float]], intervals: Mapping[str, Mapping[str, list[float]]]
+) -> str:
+    """Return scores and confidence intervals of one view as a Markdown table."""
+    heads = ['category', *COLUMNS, *(f'{name} 95 %' for name in INTERVALS)]
+    lines = [f'| {" | ".join(heads)} |', f'|{"---|" * len(heads)}']
+    for category, values in scores.items():
+        cells = [category]
+        cells += [f'{values[name]:.{3 if name == "threshold" else 2}f}' for name in COLUMNS]
+        cells += ['{:.1f} to {:.1f}'.format(*intervals[category][name]) for name in INTERVALS]
+        lines.append(f'| {" | ".join(cells)} |')
+    return '\n'.join(lines)
+
+
+def _scores(counts: RoadCounts, threshold: float, what: str) -> dict[str, float]:
+    try:
+        return counts.scores(threshold)
+    except ValueError as error:
+        raise DataError(f'{what}: {error}') from error
