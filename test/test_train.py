@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -28,7 +30,8 @@ from training import train
 from training.road_training import RoadTraining
 
 def keep(self):
-    torch.save(self.network.state_dict(), f'{{self.trainer.default_root_dir}}/rank{{self.global_rank}}.pt')
+    folder = self.trainer.default_root_dir
+    torch.save(self.network.state_dict(), f'{{folder}}/rank{{self.global_rank}}.pt')
 
 RoadTraining.on_fit_end = keep
 sys.exit(train.main({arguments}))
@@ -179,9 +182,63 @@ def test_without_validation_everything_trains(kitti_like: Path, tmp_path: Path) 
     assert evaluate.main([*arguments, '--validation-fold']) == 2
 
 
+def test_cross_validation_is_one_command_and_goes_on_after_a_stop(
+    kitti_like: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ('epochs=2', 'validate_every=2', 'folds=3', 'fold=-1')
+    train_once, folds = train.train_once, []
+
+    def stop_after_two(settings: TrainingConfig, *arguments: Any) -> None:
+        if settings.fold == 2 and not folds.count(2):
+            folds.append(2)
+            raise KeyboardInterrupt
+        folds.append(settings.fold)
+        train_once(settings, *arguments)
+
+    monkeypatch.setattr(train, 'train_once', stop_after_two)
+    with pytest.raises(KeyboardInterrupt):
+        _train(kitti_like, tmp_path, *options)
+    assert _train(kitti_like, tmp_path, *options, '--resume') == 0
+    assert folds == [0, 1, 2, 2]
+    summary = json.loads((tmp_path / 'cross_validation.json').read_text())
+    assert [fold['images'] for fold in summary['folds']] == [12, 9, 9]
+    scores = [fold['perspective']['urban']['max_f'] for fold in summary['folds']]
+    assert summary['mean']['perspective']['urban']['max_f'] == pytest.approx(sum(scores) / 3)
+    spread = summary['standard_deviation']['perspective']['urban']['max_f']
+    assert spread == pytest.approx(statistics.stdev(scores))
+    assert summary['pooled']['images'] == 30
+    assert summary['mean']['bev'] is None
+    assert '| urban | ' in (tmp_path / 'cross_validation.md').read_text()
+
+
+def test_a_student_imitates_its_teacher(run: Path, kitti_like: Path, tmp_path: Path) -> None:
+    teacher = run / 'model.safetensors'
+    options = ('epochs=6', 'validate_every=6', 'width=0.08', 'imitation=1.0')
+    assert _train(kitti_like, tmp_path, *options, '--teacher', str(teacher)) == 0
+    assert _losses(tmp_path)[-1] < 0.5 * _losses(tmp_path)[0]
+    info = checkpoint.load_info(tmp_path / 'model.safetensors')
+    assert info.metrics['max_f'] > 70  # without a look at any label
+
+
+def test_out_of_memory_says_what_to_lower(
+    kitti_like: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    def full(*arguments: Any) -> None:
+        torch.empty(2**60)
+
+    monkeypatch.setattr(RoadTraining, 'training_step', full)
+    assert _train(kitti_like, tmp_path, 'epochs=1', 'validate_every=1') == 1
+    error = capsys.readouterr().err
+    assert 'error: out of memory' in error
+    assert 'lower batch_size (now 6)' in error and 'input_width (64x192)' in error
+
+
 @pytest.mark.parametrize(
     ('arguments', 'words'),
     [
+        (['imitation=0.5'], '--teacher FILE and a setting imitation above 0 go together'),
+        (['--teacher', '/no/teacher'], 'go together'),
+        (['imitation=0.5', '--teacher', '/no/teacher'], "'/no/teacher' does not exist"),
         (['epochs=0'], 'epochs must be at least 1'),
         (['--data', '/no/such/folder'], '/no/such/folder/training/image_2 does not exist'),
         (['--config', '/no/such.yaml'], 'cannot read the configuration /no/such.yaml'),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from road_seg_ros import checkpoint
 from road_seg_ros.checkpoint import ModelInfo
 from road_seg_ros.segmenter import threshold_mask
 from training.calibration import move_threshold
-from training.evaluate import draw_errors
+from training.error_pictures import draw_errors
 from training.kitti_road import ROAD
 from training.road_training import RoadTraining
 
@@ -47,21 +46,14 @@ class SaveModel(Callback):
             metrics={**scores, 'threshold': threshold, 'epoch': trainer.current_epoch + 1},
         )
         self._save(trainer, module, info)
-        if trainer.is_global_zero:
-            content = {
-                name: {key: values.tolist() for key, values in vars(counts).items()}
-                for name, counts in (
-                    ('confidence', module.counts),
-                    ('log_odds', module.logit_counts),
-                )
-            }
-            content['epoch'] = trainer.current_epoch + 1
-            content['epochs'] = trainer.max_epochs
-            self.path.with_name('validation.json').write_text(json.dumps(content))
 
     def write(self, trainer: lightning.Trainer, module: RoadTraining) -> None:
         """Save a model that nothing validated, with the configured threshold."""
         self._save(trainer, module, self.info)
+
+    def describe(self) -> str:
+        """Return one line about the model file."""
+        return checkpoint.load_info(self.path).describe()
 
     def _save(self, trainer: lightning.Trainer, module: RoadTraining, info: ModelInfo) -> None:
         if trainer.is_global_zero:

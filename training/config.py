@@ -113,7 +113,7 @@ class TrainingConfig:
             raise ConfigError(f'crop must be above 0 and at most 1, got {self.crop}')
         if self.frozen_blocks > 5:
             raise ConfigError(f'frozen_blocks must be at most 5, got {self.frozen_blocks}')
-        if self.epochs % self.validate_every:
+        if self.folds and self.epochs % self.validate_every:
             raise ConfigError(
                 'epochs must be a multiple of validate_every, so that the last one is validated; '
                 f'got {self.epochs} and {self.validate_every}'

@@ -4,56 +4,100 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from training.calibration import LogitCounts, move_threshold
-from training.metrics import RoadCounts
+from road_seg_ros import checkpoint
+from road_seg_ros.segmenter import RoadSegmenter
+from training import report
+from training.evaluate import score_images
+from training.kitti_road import Pair, split_fold
+
+SCORES = ('max_f', 'avg_precision', 'iou', 'ece')
 
 log = logging.getLogger('training')
 
 
-def is_finished(out: Path) -> bool:
-    """Whether the run in that folder has validated its last epoch."""
-    file = out / 'validation.json'
-    if not file.is_file():
-        return False
-    content = json.loads(file.read_text(encoding='utf-8'))
-    return content['epoch'] == content['epochs']
+def model_of_fold(out: Path, fold: int) -> Path:
+    """Return the path of a fold's model file."""
+    return out / f'fold{fold}' / 'model.safetensors'
 
 
-def report(out: Path, folds: int) -> None:
-    """Write cross_validation.json and print its main lines."""
-    counts, logits = [], LogitCounts()
+def is_finished(model: Path, epochs: int) -> bool:
+    """Whether that model file is of the last epoch."""
+    return model.is_file() and checkpoint.load_info(model).metrics.get('epoch') == epochs
+
+
+def summarise(out: Path, pairs: Sequence[Pair], folds: int) -> dict[str, Any]:
+    """
+    Score every fold's model on the images that it has not seen, as the node runs it.
+
+    Returns and writes to OUT/cross_validation.json, beside a Markdown table: `folds`, the report
+    of each fold (see `report.build`); `mean` and `standard_deviation` (n - 1) of these; `pooled`,
+    the report of all images together. All of them at `threshold`, the best one of the pooled
+    images. `temperature` is the geometric mean of the folds'. Both belong into the configuration
+    of a training on all images.
+    """
+    results, temperatures = [], []
     for fold in range(folds):
-        content = json.loads((out / f'fold{fold}' / 'validation.json').read_text(encoding='utf-8'))
-        arrays = {
-            name: {key: np.array(values) for key, values in content[name].items()}
-            for name in ('confidence', 'log_odds')
-        }
-        counts.append(RoadCounts(**arrays['confidence']))
-        logits += LogitCounts(**arrays['log_odds'])
-    pooled = sum(counts, RoadCounts())
-    threshold, temperature = pooled.scores()['threshold'], logits.temperature()
-    of_folds = [one.scores(threshold) for one in counts]
+        segmenter = RoadSegmenter.from_checkpoint(model_of_fold(out, fold))
+        temperatures.append(segmenter.info.temperature)
+        results.append(score_images(segmenter, split_fold(pairs, folds, fold)[1]))
+        segmenter.close()
+    everything = sum(results, [])
+    counts = report.totals(report.counts_of_view(everything, 'perspective'))['urban']
+    threshold = counts.scores()['threshold']
+    of_folds = [report.build(of_fold, threshold) for of_fold in results]
     summary = {
+        'threshold': threshold,
+        'temperature': float(np.exp(np.mean(np.log(temperatures)))),
+        'mean': _over_folds(of_folds, np.mean),
+        'standard_deviation': _over_folds(of_folds, lambda values: np.std(values, ddof=1)),
+        'pooled': report.build(everything, threshold),
         'folds': of_folds,
-        'pooled': pooled.scores(),
-        'mean': {name: float(np.mean([s[name] for s in of_folds])) for name in of_folds[0]},
-        'standard_deviation': {
-            name: float(np.std([s[name] for s in of_folds], ddof=1)) for name in of_folds[0]
-        },
-        'threshold': move_threshold(threshold, temperature),
-        'temperature': temperature,
     }
+    text = markdown(summary)
     (out / 'cross_validation.json').write_text(json.dumps(summary, indent=2), encoding='utf-8')
-    for name in ('max_f', 'iou'):
-        log.info(
-            '%s %.2f +- %.2f over %d folds',
-            name,
-            summary['mean'][name],
-            summary['standard_deviation'][name],
-            folds,
-        )
-    log.info('threshold %.3f, temperature %.3f', summary['threshold'], temperature)
+    (out / 'cross_validation.md').write_text(f'{text}\n', encoding='utf-8')
+    log.info('%s', text)
+    return summary
+
+
+def markdown(summary: Mapping[str, Any]) -> str:
+    """Return mean and standard deviation over the folds as Markdown."""
+    parts = []
+    for view, title in report.VIEWS.items():
+        mean, spread = summary['mean'][view], summary['standard_deviation'][view]
+        if mean is None:
+            continue
+        pooled = summary['pooled']['confidence_interval'][view]
+        heads = ['category', *SCORES, 'max_f of all images, 95 %']
+        parts += [f'{title}:', '', f'| {" | ".join(heads)} |', f'|{"---|" * len(heads)}']
+        for category in mean:
+            cells = [f'{mean[category][s]:.2f} ± {spread[category][s]:.2f}' for s in SCORES]
+            interval = '{:.1f} to {:.1f}'.format(*pooled[category]['max_f'])
+            parts.append(f'| {category} | {" | ".join(cells)} | {interval} |')
+        parts.append('')
+    parts.append(
+        f'Mean ± standard deviation over {len(summary["folds"])} folds, percentages; iou at '
+        f'threshold {summary["threshold"]:.3f}. Temperature {summary["temperature"]:.3f}.'
+    )
+    return '\n'.join(parts)
+
+
+def _over_folds(reports: Sequence[Mapping[str, Any]], statistic: Any) -> dict[str, Any]:
+    summary: dict[str, Any] = dict.fromkeys(report.VIEWS)
+    for view in report.VIEWS:
+        if any(one[view] is None for one in reports):
+            continue
+        summary[view] = {
+            category: {
+                score: float(statistic([one[view][category][score] for one in reports]))
+                for score in SCORES
+            }
+            for category in reports[0][view]
+        }
+    return summary

@@ -9,7 +9,11 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Devices:
-    """This process among those of the run; torchrun tells each by its environment."""
+    """
+    A process among those of the run: its rank from 0, and how many there are.
+
+    local_world_size: how many of them are on this machine.
+    """
 
     rank: int = 0
     world_size: int = 1
@@ -17,7 +21,7 @@ class Devices:
 
     @classmethod
     def of_this_machine(cls) -> Devices:
-        """Return what torchrun says, or one process alone."""
+        """Return what torchrun's environment variables say, or one process alone."""
         names = ('RANK', 'WORLD_SIZE', 'LOCAL_WORLD_SIZE')
         if not all(name in os.environ for name in names):
             return cls()

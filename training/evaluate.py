@@ -94,17 +94,12 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format='%(message)s')
     args = _parser().parse_args(arguments)
     try:
-        pairs = find_pairs(args.data)
-        segmenter = RoadSegmenter.from_checkpoint(
-            args.model, args.device, args.engine, args.precision
-        )
+        segmenter, pairs = load(args)
         for folder in (args.json and args.json.parent, args.markdown and args.markdown.parent):
             if folder:
                 folder.mkdir(parents=True, exist_ok=True)
         if args.plots:
             args.plots.mkdir(parents=True, exist_ok=True)
-        if args.validation_fold:
-            pairs = _validation_pairs(pairs, segmenter.info.training)
         results = score_images(segmenter, pairs, args.pictures, args.flip)
         scores = report.build(results, segmenter.threshold)
         if args.plots:
@@ -124,19 +119,11 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that say which model is scored, how it is run, and on which images."""
     parser.add_argument('--model', default='', help='model file; default: the one that ships')
     parser.add_argument(
         '--data', type=Path, required=True, help='folder with training/image_2 and gt_image_2'
-    )
-    parser.add_argument('--json', type=Path, help='write the scores to this file')
-    parser.add_argument('--markdown', type=Path, help='write the printed tables to this file')
-    parser.add_argument('--pictures', type=Path, help='write a picture of every image here')
-    parser.add_argument(
-        '--plots', type=Path, help='write precision-recall and reliability diagrams here'
     )
     parser.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N')
     parser.add_argument('--engine', default='auto', help='auto, torch or openvino')
@@ -145,6 +132,32 @@ def _parser() -> argparse.ArgumentParser:
         '--validation-fold',
         action='store_true',
         help='score only the images that the model was validated on when it was trained',
+    )
+
+
+def load(args: argparse.Namespace) -> tuple[RoadSegmenter, list[Pair]]:
+    """
+    Return the model and the images that `add_model_arguments` asked for.
+
+    CheckpointError, EngineError or DataError (all ValueErrors) say what is wrong.
+    """
+    pairs = find_pairs(args.data)
+    segmenter = RoadSegmenter.from_checkpoint(args.model, args.device, args.engine, args.precision)
+    if args.validation_fold:
+        pairs = _validation_pairs(pairs, segmenter.info.training)
+    return segmenter, pairs
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_model_arguments(parser)
+    parser.add_argument('--json', type=Path, help='write the scores to this file')
+    parser.add_argument('--markdown', type=Path, help='write the printed tables to this file')
+    parser.add_argument('--pictures', type=Path, help='write a picture of every image here')
+    parser.add_argument(
+        '--plots', type=Path, help='write precision-recall and reliability diagrams here'
     )
     parser.add_argument(
         '--flip',

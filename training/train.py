@@ -9,9 +9,9 @@ Train the network on KITTI Road and write a model file.
     python -m training.train ... --resume                                # go on after a stop
     torchrun --nproc-per-node 4 -m training.train ...                    # several GPUs
 
-DIR gets model.safetensors (the last epoch), csv/version_0/metrics.csv, tensorboard/ and
-checkpoints/last.ckpt, from which --resume continues, and curves.png; with cross-validation, one such folder for
-each fold and cross_validation.json.
+DIR gets model.safetensors (the last epoch), csv/version_0/metrics.csv, curves.png, tensorboard/
+and checkpoints/last.ckpt, from which --resume continues; with cross-validation, one such folder
+for each fold, cross_validation.json and cross_validation.md.
 """
 
 from __future__ import annotations
@@ -76,11 +76,13 @@ def train(settings: TrainingConfig, files: Files, resume: bool = False) -> None:
     for fold in range(settings.folds):
         log.info('fold %d of %d', fold, settings.folds)
         one = dataclasses.replace(settings, fold=fold)
-        out = files.out / f'fold{fold}'
-        if not (resume and cross_validation.is_finished(out)):
-            again = resume and _last_checkpoint(out).is_file()
-            train_once(one, dataclasses.replace(files, out=out), samples, synthetic, again)
-    cross_validation.report(files.out, settings.folds)
+        model = cross_validation.model_of_fold(files.out, fold)
+        if resume and cross_validation.is_finished(model, settings.epochs):
+            continue
+        again = resume and _last_checkpoint(model.parent).is_file()
+        train_once(one, dataclasses.replace(files, out=model.parent), samples, synthetic, again)
+    if Devices.of_this_machine().rank == 0:
+        cross_validation.summarise(files.out, pairs, settings.folds)
 
 
 def train_once(
@@ -183,12 +185,7 @@ def train_once(
     if trainer.is_global_zero:
         epochs = summary.read_epochs(files.out)
         summary.plot(epochs, files.out / 'curves.png')
-        log.info(
-            '%s\n%s/model.safetensors: %s',
-            summary.table(epochs),
-            files.out,
-            checkpoint.load_info(files.out / 'model.safetensors').describe(),
-        )
+        log.info('%s\n%s: %s', summary.table(epochs), save.path, save.describe())
 
 
 def main(arguments: list[str] | None = None) -> int:

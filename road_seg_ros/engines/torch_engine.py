@@ -64,7 +64,7 @@ class RoadProbability(nn.Module):
         return torch.sigmoid(self.log_odds(image))
 
     def log_odds(self, image: torch.Tensor) -> torch.Tensor:
-        """image: uint8 (N, 3, H, W), in the model's channel order -> of road, float32 (N, H, W)."""
+        """image: uint8 (N, 3, H, W), the model's channel order -> of road, float32 (N, H, W)."""
         # In float32: 255 - mean with three digits of bfloat16 would already lose a grey level.
         image = image.float() * self.gain + self.offset
         dtype = self.network.score7.weight.dtype

@@ -1,0 +1,133 @@
+"""
+Score a model on labelled images as other cameras, in other weather, would have taken them.
+
+    python -m training.conditions --model FILE --data KITTI_DIR --validation-fold
+
+What counts away from home is the IoU at the threshold that the model ships with: a robot does not
+know a better one. The weather is that of the augmentation, so a model trained with it is at an
+advantage; synthetic scenes of unseen seeds are the same for all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from road_seg_ros import synthetic
+from road_seg_ros.segmenter import RoadSegmenter
+from training import augmentation
+from training.dataset import SYNTHETIC_SIZES, Sample
+from training.evaluate import add_model_arguments, load
+from training.kitti_road import NOT_ROAD, ROAD, Pair
+from training.metrics import RoadCounts
+
+COLUMNS = ('max_f', 'iou', 'threshold', 'ece')
+SYNTHETIC_SCENES = 40  # of seeds 0, 1, ...; training takes others
+
+Condition = Callable[[np.ndarray, np.ndarray, np.random.Generator], Sample]
+
+
+def crop(aspect: float) -> Condition:
+    """Return the condition of a camera with that width / height, cut from the image's middle."""
+
+    def cut(image: np.ndarray, label: np.ndarray, _: np.random.Generator) -> Sample:
+        height, width = label.shape
+        side = min(width, round(height * aspect))
+        left = (width - side) // 2
+        return image[:, left : left + side], label[:, left : left + side]
+
+    return cut
+
+
+def weather(effect: Callable[[np.ndarray, np.random.Generator], np.ndarray]) -> Condition:
+    """Return the condition of one of `augmentation.WEATHER`."""
+
+    def change(image: np.ndarray, label: np.ndarray, rng: np.random.Generator) -> Sample:
+        rgb = effect(np.ascontiguousarray(image[..., ::-1], np.float32), rng)
+        return np.clip(rgb, 0, 255).round().astype(np.uint8)[..., ::-1], label
+
+    return change
+
+
+def small(image: np.ndarray, label: np.ndarray, _: np.random.Generator) -> Sample:
+    """Return what a cheap camera of 480x360 pixels would give: cut, shrunk and compressed."""
+    image, label = crop(4 / 3)(image, label, _)
+    image = cv2.resize(image, (480, 360), interpolation=cv2.INTER_AREA)
+    label = cv2.resize(label, (480, 360), interpolation=cv2.INTER_NEAREST_EXACT)
+    jpeg = cv2.imencode('.jpg', image, (cv2.IMWRITE_JPEG_QUALITY, 50))[1]
+    return cv2.imdecode(jpeg, cv2.IMREAD_COLOR), label
+
+
+CONDITIONS: dict[str, Condition] = {
+    'as it is': lambda image, label, _: (image, label),
+    '16:9': crop(16 / 9),
+    '4:3': crop(4 / 3),
+    '480x360 jpeg': small,
+    **{effect.__name__.replace('_', ' '): weather(effect) for effect, _ in augmentation.WEATHER},
+}
+
+
+def score(segmenter: RoadSegmenter, pairs: Sequence[Pair]) -> dict[str, dict[str, float]]:
+    """
+    Return the scores of all images together under each condition, and of synthetic scenes.
+
+    See `RoadCounts.scores`. Each condition draws from its own generator, the same every time.
+    DataError on a pair that cannot be read.
+    """
+    counts = {name: RoadCounts() for name in CONDITIONS}
+    for index, pair in enumerate(tqdm(pairs, unit='image')):
+        image, label = pair.read()
+        for number, (name, condition) in enumerate(CONDITIONS.items()):
+            seen, truth = condition(image, label, np.random.default_rng((index, number)))
+            counts[name].add(segmenter.confidence(np.ascontiguousarray(seen)), truth)
+    counts['synthetic'] = RoadCounts()
+    for image, label in _synthetic_scenes():
+        counts['synthetic'].add(segmenter.confidence(image), label)
+    return {name: count.scores(segmenter.threshold) for name, count in counts.items()}
+
+
+def table(scores: dict[str, dict[str, float]]) -> str:
+    """Return scores by condition as a Markdown table."""
+    lines = [f'| condition | {" | ".join(COLUMNS)} |', f'|---|{"---|" * len(COLUMNS)}']
+    for name, values in scores.items():
+        lines.append(f'| {name} | {" | ".join(f"{values[column]:.2f}" for column in COLUMNS)} |')
+    return '\n'.join(lines)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Read the command line, score and report. Returns the exit status."""
+    logging.basicConfig(level=logging.INFO, format='%(message)s')
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_model_arguments(parser)
+    parser.add_argument('--json', type=Path, help='write the scores to this file')
+    args = parser.parse_args(arguments)
+    try:
+        segmenter, pairs = load(args)
+        scores = score(segmenter, pairs)
+    except (ValueError, OSError) as error:  # CheckpointError, EngineError, DataError
+        print(f'error: {error}', file=sys.stderr)
+        return 2
+    print(table(scores))
+    if args.json:
+        args.json.write_text(json.dumps(scores, indent=2), encoding='utf-8')
+    return 0
+
+
+def _synthetic_scenes() -> Iterator[Sample]:
+    for seed in range(SYNTHETIC_SCENES):
+        scene = synthetic.render(seed, *SYNTHETIC_SIZES[seed % len(SYNTHETIC_SIZES)])
+        yield scene.image, np.where(scene.road > 0, ROAD, NOT_ROAD).astype(np.uint8)
+
+
+if __name__ == '__main__':
+    sys.exit(main())
