@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-import torch
-from torchvision.transforms import v2
 
 from training.kitti_road import NOT_SCORED
 
@@ -97,16 +95,6 @@ def _rotation(height: int, width: int, angles: np.ndarray) -> np.ndarray:
     return camera @ cv2.Rodrigues(angles)[0] @ np.linalg.inv(camera)
 
 
-# What every camera does a little differently.
-CAMERA = v2.Compose(
-    [
-        v2.ColorJitter(brightness=0.4, contrast=0.4, saturation=0.5, hue=0.04),
-        v2.RandomApply([v2.GaussianBlur(5, sigma=(0.1, 1.5))], p=0.2),
-        v2.RandomGrayscale(p=0.05),
-    ]
-)
-
-
 def looks(image: np.ndarray, label: np.ndarray, rng: np.random.Generator, weather: bool) -> None:
     """
     Change image (uint8 (H, W, 3) RGB) and label (uint8 (H, W)) in place.
@@ -118,15 +106,33 @@ def looks(image: np.ndarray, label: np.ndarray, rng: np.random.Generator, weathe
         for effect, probability in WEATHER:
             if rng.random() < probability:
                 image[:] = np.clip(effect(image.astype(np.float32), rng), 0, 255).round()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(rng.integers(2**31)))
-        tensor = CAMERA(torch.from_numpy(image.transpose(2, 0, 1)))
-    image[:] = tensor.permute(1, 2, 0).numpy()
+    image[:] = tone_and_color(image, rng)
+    if rng.random() < 0.2:
+        image[:] = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.1, 1.5))
     if weather and rng.random() < 0.2:
         jpeg = cv2.imencode('.jpg', image, (cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(20, 80))))
         image[:] = cv2.imdecode(jpeg[1], cv2.IMREAD_COLOR)  # the channels' order does not matter
     if weather and rng.random() < 0.15:
         cut_out(image, label, rng)
+
+
+def tone_and_color(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """
+    Vary brightness, contrast, saturation and hue; one image in twenty loses its colour.
+
+    image: uint8 (H, W, 3) RGB; returns the same.
+    """
+    brightness, contrast = rng.uniform(0.6, 1.4, 2)
+    levels = np.arange(256) * brightness
+    mean = image.mean() * brightness
+    image = cv2.LUT(image, np.clip(mean + contrast * (levels - mean), 0, 255).astype(np.uint8))
+    hue = rng.integers(-10, 11)  # of 256
+    saturation = 0.0 if rng.random() < 0.05 else rng.uniform(0.5, 1.5)
+    hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV_FULL)
+    hsv[..., 0] += np.uint8(hue % 256)  # wraps, as a circle of colours should
+    table = np.clip(np.arange(256) * saturation, 0, 255).astype(np.uint8)
+    hsv[..., 1] = cv2.LUT(np.ascontiguousarray(hsv[..., 1]), table)
+    return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB_FULL)
 
 
 def shadow(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:

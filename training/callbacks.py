@@ -19,9 +19,7 @@ from road_seg_ros.segmenter import threshold_mask
 from training.calibration import move_threshold
 from training.error_pictures import draw_errors
 from training.kitti_road import ROAD
-from training.road_training import RoadTraining
-
-Batch = tuple[torch.Tensor, torch.Tensor]  # see TrainingSet and ValidationSet
+from training.road_training import Batch, RoadTraining
 
 
 class SaveModel(Callback):

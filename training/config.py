@@ -9,6 +9,7 @@ from typing import Any, get_type_hints
 
 import yaml
 
+from road_seg_ros.checkpoint import InputSize
 from road_seg_ros.fcn8 import HEADS
 
 AUGMENTATIONS = ('none', 'flip_every_second', 'flip', 'camera', 'weather')
@@ -86,6 +87,11 @@ class TrainingConfig:
     precision: str = 'bf16-mixed'
     workers: int = 2  # processes that prepare images
     validate_every: int = 1  # epochs
+
+    @property
+    def input_size(self) -> InputSize:
+        """What the model file says of its input."""
+        return InputSize(self.input_height, self.input_width, self.keep_aspect_ratio)
 
     def __post_init__(self) -> None:
         _one_of('augmentation', self.augmentation, AUGMENTATIONS)

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from road_seg_ros import synthetic
 from road_seg_ros.checkpoint import InputSize
+from road_seg_ros.frames import read_image
 from road_seg_ros.segmenter import resize
 from training import augmentation
-from training.kitti_road import NOT_ROAD, ROAD
-from training.sampling import Draw
+from training.config import TrainingConfig
+from training.devices import Devices
+from training.kitti_road import IMAGE_SUFFIXES, NOT_ROAD, NOT_SCORED, ROAD, DataError
+from training.sampling import Batches, Draw, batch_sizes
 
 Sample = tuple[np.ndarray, np.ndarray]  # image uint8 (H, W, 3) BGR, label uint8 (H, W)
 
@@ -79,6 +83,46 @@ def render_synthetic(count: int) -> list[Sample]:
         (scene.image, np.where(scene.road > 0, ROAD, NOT_ROAD).astype(np.uint8))
         for scene in scenes
     ]
+
+
+def read_unlabelled(folder: Path) -> list[Sample]:
+    """
+    Return every image directly in a folder, with a label in which nothing is scored.
+
+    DataError if there is none, or one cannot be decoded.
+    """
+    paths = sorted(p for p in folder.glob('*') if p.suffix.lower() in IMAGE_SUFFIXES)
+    if not paths:
+        raise DataError(f'{folder} holds no .png, .jpg or .webp image')
+    samples = []
+    for path in paths:
+        image = read_image(path)
+        if image is None:
+            raise DataError(f'{path} cannot be decoded as an image')
+        samples.append((image, np.full(image.shape[:2], NOT_SCORED, np.uint8)))
+    return samples
+
+
+def training_loader(
+    samples: Sequence[Sample], settings: TrainingConfig, devices: Devices
+) -> DataLoader:
+    """Return the loader of a device's share of the augmented batches."""
+    size = settings.input_size
+    batches = Batches(
+        len(samples),
+        settings.batch_size,
+        batch_sizes(size, settings.crop, settings.many_shapes),
+        settings.seed,
+        devices.rank,
+        devices.world_size,
+    )
+    return DataLoader(
+        TrainingSet(samples, size, settings.augmentation),
+        batch_sampler=batches,
+        num_workers=settings.workers,
+        persistent_workers=settings.workers > 0,
+        pin_memory=torch.cuda.is_available(),
+    )
 
 
 def _chw(image: np.ndarray) -> torch.Tensor:

@@ -19,6 +19,8 @@ from training.config import TrainingConfig
 from training.kitti_road import NOT_SCORED, ROAD
 from training.metrics import RoadCounts
 
+Batch = tuple[torch.Tensor, torch.Tensor]  # see TrainingSet and ValidationSet
+
 POLY_POWER = 0.9  # DeepLab's schedule: lr * (1 - step / steps) ** 0.9
 
 
@@ -61,7 +63,7 @@ class RoadTraining(lightning.LightningModule):
             (self.settings.seed * 10_000 + self.current_epoch) * 1_000 + self.global_rank
         )
 
-    def training_step(self, batch: tuple[torch.Tensor, torch.Tensor], _: int) -> torch.Tensor:
+    def training_step(self, batch: Batch, _: int) -> torch.Tensor:
         """Return the batch's loss over its scored pixels."""
         images, labels = batch
         loss = self.loss(self(images), images, labels).mean()
@@ -89,7 +91,7 @@ class RoadTraining(lightning.LightningModule):
         """Start the counts anew."""
         self.counts, self.logit_counts = RoadCounts(), LogitCounts()
 
-    def validation_step(self, batch: tuple[torch.Tensor, torch.Tensor], _: int) -> np.ndarray:
+    def validation_step(self, batch: Batch, _: int) -> np.ndarray:
         """
         Count one image at its native size, with the 8-bit confidence that the node gives.
 

@@ -3,7 +3,7 @@ Train the network on KITTI Road and write a model file.
 
     python -m training.train --config training/configs/kitti.yaml --data KITTI_DIR --out DIR
     python -m training.train ... --backbone vgg16_features.safetensors   # instead of downloading
-    python -m training.train ... --teacher full.safetensors              # imitate another model
+    python -m training.train ... --teacher full.safetensors imitation=0.7   # imitate a model
     python -m training.train ... epochs=12 lr=1e-4                       # any setting
     python -m training.train ... folds=5                                 # cross-validation
     python -m training.train ... --resume                                # go on after a stop
@@ -25,23 +25,32 @@ from pathlib import Path
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
+from lightning.pytorch.callbacks import (
+    EMAWeightAveraging,
+    LearningRateMonitor,
+    ModelCheckpoint,
+)
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch.utils.data import DataLoader
 
 from road_seg_ros import checkpoint
-from road_seg_ros.checkpoint import CheckpointError, InputSize, ModelInfo
+from road_seg_ros.checkpoint import CheckpointError, ModelInfo
 from road_seg_ros.engines.torch_engine import RoadProbability
 from road_seg_ros.fcn8 import FCN8
 from training import config, cross_validation, summary
 from training.backbone import NORMALIZATIONS, BackboneError, start_weights
 from training.callbacks import Pictures, Progress, SaveModel
 from training.config import ConfigError, TrainingConfig
-from training.dataset import Sample, TrainingSet, ValidationSet, render_synthetic
+from training.dataset import (
+    Sample,
+    ValidationSet,
+    read_unlabelled,
+    render_synthetic,
+    training_loader,
+)
 from training.devices import Devices
 from training.kitti_road import DataError, Pair, find_pairs, read_all, split_fold
 from training.road_training import RoadTraining
-from training.sampling import Batches, batch_sizes
 
 DATA_LICENSE = 'KITTI: CC BY-NC-SA 3.0 (https://www.cvlibs.net/datasets/kitti)'
 
@@ -56,6 +65,7 @@ class Files:
     out: Path
     backbone: Path | None = None
     teacher: Path | None = None
+    unlabelled: Path | None = None
 
 
 def train(settings: TrainingConfig, files: Files, resume: bool = False) -> None:
@@ -69,9 +79,11 @@ def train(settings: TrainingConfig, files: Files, resume: bool = False) -> None:
     samples = dict(zip(pairs, read_all(pairs), strict=True))
     if settings.synthetic:
         log.info('rendering %d synthetic scenes', settings.synthetic)
-    synthetic = render_synthetic(settings.synthetic)
+    others = render_synthetic(settings.synthetic)
+    if files.unlabelled:
+        others += read_unlabelled(files.unlabelled)
     if settings.folds == 0 or settings.fold >= 0:
-        train_once(settings, files, samples, synthetic, resume)
+        train_once(settings, files, samples, others, resume)
         return
     for fold in range(settings.folds):
         log.info('fold %d of %d', fold, settings.folds)
@@ -80,7 +92,7 @@ def train(settings: TrainingConfig, files: Files, resume: bool = False) -> None:
         if resume and cross_validation.is_finished(model, settings.epochs):
             continue
         again = resume and _last_checkpoint(model.parent).is_file()
-        train_once(one, dataclasses.replace(files, out=model.parent), samples, synthetic, again)
+        train_once(one, dataclasses.replace(files, out=model.parent), samples, others, again)
     if Devices.of_this_machine().rank == 0:
         cross_validation.summarise(files.out, pairs, settings.folds)
 
@@ -89,49 +101,31 @@ def train_once(
     settings: TrainingConfig,
     files: Files,
     samples: dict[Pair, Sample],
-    synthetic: Sequence[Sample],
+    others: Sequence[Sample],
     resume: bool,
 ) -> None:
-    """Train on all samples but those of the validation fold."""
+    """Train on `others` and on all samples but those of the validation fold."""
     lightning.seed_everything(settings.seed, workers=True, verbose=False)
     torch.set_float32_matmul_precision('high')
     files.out.mkdir(parents=True, exist_ok=True)
     devices = Devices.of_this_machine()
 
     # Data
-    size = InputSize(settings.input_height, settings.input_width, settings.keep_aspect_ratio)
+    size = settings.input_size
     train_pairs, val_pairs = list(samples), []
     if settings.folds:
         train_pairs, val_pairs = split_fold(train_pairs, settings.folds, settings.fold)
     log.info('%d images train, %d validate', len(train_pairs), len(val_pairs))
-    train_set = TrainingSet(
-        [*(samples[pair] for pair in train_pairs), *synthetic], size, settings.augmentation
-    )
-    train_loader = DataLoader(
-        train_set,
-        batch_sampler=Batches(
-            len(train_set),
-            settings.batch_size,
-            batch_sizes(size, settings.crop, settings.many_shapes),
-            settings.seed,
-            devices.rank,
-            devices.world_size,
-        ),
-        num_workers=settings.workers,
-        persistent_workers=settings.workers > 0,
-        pin_memory=torch.cuda.is_available(),
+    train_loader = training_loader(
+        [*(samples[pair] for pair in train_pairs), *others], settings, devices
     )
     mine = val_pairs[devices.rank :: devices.world_size]
     val_loader = DataLoader(ValidationSet([samples[pair] for pair in mine], size))
 
     # Network
-    network = FCN8(settings.width, settings.head, dropout=settings.dropout)
-    start_weights(network, settings.backbone, files.backbone, settings.init_std, settings.skip_std)
-    teacher = None
-    if settings.imitation:
-        teacher = RoadProbability(*checkpoint.load(files.teacher))
+    module = new_module(settings, files)
     info = ModelInfo(
-        network.architecture,
+        module.network.architecture,
         size,
         NORMALIZATIONS[settings.backbone],
         settings.threshold,
@@ -149,6 +143,7 @@ def train_once(
         save,  # before EMA: it saves the averaged weights while they are in place
         Pictures(),
         Progress(),
+        LearningRateMonitor('step'),
         ModelCheckpoint(
             files.out / 'checkpoints',
             filename='last',
@@ -173,7 +168,6 @@ def train_once(
             CSVLogger(files.out, name='csv'),  # a new version_N each time, a resumed run's too
         ],
     )
-    module = RoadTraining(network, settings, teacher)
     trainer.fit(
         module,
         train_loader,
@@ -186,6 +180,14 @@ def train_once(
         epochs = summary.read_epochs(files.out)
         summary.plot(epochs, files.out / 'curves.png')
         log.info('%s\n%s: %s', summary.table(epochs), save.path, save.describe())
+
+
+def new_module(settings: TrainingConfig, files: Files) -> RoadTraining:
+    """Return the network with the weights that it starts from, and its teacher."""
+    network = FCN8(settings.width, settings.head, dropout=settings.dropout)
+    start_weights(network, settings.backbone, files.backbone, settings.init_std, settings.skip_std)
+    teacher = RoadProbability(*checkpoint.load(files.teacher)) if files.teacher else None
+    return RoadTraining(network, settings, teacher)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -204,11 +206,14 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument('--teacher', type=Path, help='model file to imitate')
     parser.add_argument(
+        '--unlabelled', type=Path, help='folder of images on which only the teacher teaches'
+    )
+    parser.add_argument(
         '--resume', action='store_true', help='go on from the last checkpoint in OUT'
     )
     parser.add_argument('settings', nargs='*', metavar='key=value', help='override a setting')
     args = parser.parse_args(arguments)
-    files = Files(args.data, args.out, args.backbone, args.teacher)
+    files = Files(args.data, args.out, args.backbone, args.teacher, args.unlabelled)
     try:
         settings = config.read(args.config, args.settings)
         _check(settings, files, args.resume)
@@ -248,11 +253,19 @@ def _check(settings: TrainingConfig, files: Files, resume: bool) -> None:
         raise ConfigError(
             f'{files.out} already holds a run; --resume continues it, or choose another'
         )
+    processes = Devices.of_this_machine().world_size
+    if settings.batch_size % processes:
+        raise ConfigError(
+            f'batch_size must be a multiple of the {processes} processes, got '
+            f'{settings.batch_size}'
+        )
     if bool(settings.imitation) != bool(files.teacher):
         raise ConfigError(
             '--teacher FILE and a setting imitation above 0 go together, got '
             f'{files.teacher} and {settings.imitation}'
         )
+    if files.unlabelled and not files.teacher:
+        raise ConfigError('--unlabelled needs a --teacher to say where the road is')
 
 
 if __name__ == '__main__':

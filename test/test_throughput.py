@@ -1,0 +1,37 @@
+"""The rates are those of the work that is done."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from training import throughput
+
+RECIPE = str(Path(__file__).parent.parent / 'training' / 'configs' / 'compact.yaml')
+SMALL = ['width=0.1', 'head=none', 'backbone=random', 'input_height=64', 'input_width=192']
+SMALL += ['synthetic=0', 'batch_size=6', 'precision=32-true', 'workers=0', 'imitation=0']
+
+
+def test_both_is_no_faster_than_either(kitti_like: Path, tmp_path: Path, capsys) -> None:
+    report = tmp_path / 'rates.json'
+    arguments = ['--config', RECIPE, '--data', str(kitti_like), '--json', str(report)]
+    assert throughput.main([*arguments, '--batches', '6', *SMALL]) == 0
+    rates = json.loads(report.read_text())
+    assert 0 < rates['both'] < 1.5 * min(rates['data'], rates['steps'])
+    assert rates['utilisation'] == pytest.approx(rates['both'] / rates['steps'])
+    assert 'utilisation' in capsys.readouterr().out
+
+
+def test_a_rate_leaves_out_the_warm_up() -> None:
+    slow_start = iter([0.5] * throughput.WARM_UP)
+    batches = ((range(5), None) for _ in range(100))
+    rate = throughput._rate(batches, lambda _: time.sleep(next(slow_start, 0.01)), 10)
+    assert 60 < rate < 500  # five images in a little over 10 ms; below 45 with the slow ones
+
+
+def test_an_unknown_setting_is_one_line(kitti_like: Path, capsys) -> None:
+    assert throughput.main(['--config', RECIPE, '--data', str(kitti_like), 'speed=1']) == 2
+    assert "error: there is no setting 'speed'" in capsys.readouterr().err

@@ -1,0 +1,126 @@
+"""
+How fast a configuration trains here, and whether the data or the network is the bottleneck.
+
+    python -m training.throughput --config training/configs/kitti.yaml --data KITTI_DIR
+
+Prints images per second of preparing the data alone, of the steps alone (forward, backward and
+optimiser on one batch over and over), and of both together as in training.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import torch
+
+from training import config
+from training.backbone import BackboneError
+from training.config import ConfigError, TrainingConfig
+from training.dataset import render_synthetic, training_loader
+from training.devices import Devices
+from training.kitti_road import DataError, find_pairs, read_all
+from training.road_training import Batch
+from training.train import Files, new_module
+
+WARM_UP = 3  # batches
+DTYPES = {'bf16-mixed': torch.bfloat16, '16-mixed': torch.float16}
+
+
+def measure(settings: TrainingConfig, files: Files, batches: int) -> dict[str, float]:
+    """
+    Return images per second of `data`, `steps` and `both`, and `utilisation`: both / steps.
+
+    batches: how many are timed, after a few to warm up.
+    """
+    samples = read_all(find_pairs(files.data)) + render_synthetic(settings.synthetic)
+    loader = training_loader(samples, settings, Devices())
+    device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+    step = _training_step(settings, files, device)
+
+    def forever() -> Iterator[Batch]:
+        for epoch in itertools.count():
+            loader.batch_sampler.set_epoch(epoch)
+            yield from loader
+
+    data = _rate(forever(), lambda _: None, batches)
+    same = next(iter(loader))
+    steps = _rate(itertools.repeat(same), step, batches)
+    both = _rate(forever(), step, batches)
+    return {'data': data, 'steps': steps, 'both': both, 'utilisation': both / steps}
+
+
+def _training_step(
+    settings: TrainingConfig, files: Files, device: torch.device
+) -> Callable[[Batch], None]:
+    torch.set_float32_matmul_precision('high')
+    module = new_module(settings, files).to(device).train()
+    module.on_fit_start()
+    module._trainer = SimpleNamespace(estimated_stepping_batches=10**6)
+    optimizer = module.configure_optimizers()['optimizer']
+    dtype = DTYPES.get(settings.precision)
+
+    def step(batch: Batch) -> None:
+        images, labels = (part.to(device, non_blocking=True) for part in batch)
+        with torch.autocast(device.type, dtype, enabled=dtype is not None):
+            loss = module.loss(module(images), images, labels).mean()
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
+
+
+def _rate(batches: Iterable[Batch], step: Callable[[Batch], None], count: int) -> float:
+    images = 0
+    for index, batch in enumerate(itertools.islice(batches, WARM_UP + count)):
+        if index == WARM_UP:
+            _wait_for_device()
+            start = time.perf_counter()
+        step(batch)
+        images += len(batch[0]) * (index >= WARM_UP)
+    _wait_for_device()
+    return images / (time.perf_counter() - start)
+
+
+def _wait_for_device() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Read the command line, measure and report. Returns the exit status."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('--config', type=Path, required=True, help='a file of training/configs')
+    parser.add_argument('--data', type=Path, required=True, help="KITTI Road's folder")
+    parser.add_argument('--backbone', type=Path, help='VGG-16 weights as .safetensors')
+    parser.add_argument('--teacher', type=Path, help='model file to imitate')
+    parser.add_argument('--batches', type=int, default=30, help='batches timed, default 30')
+    parser.add_argument('--json', type=Path, help='write the figures to this file')
+    parser.add_argument('settings', nargs='*', metavar='key=value', help='override a setting')
+    args = parser.parse_args(arguments)
+    try:
+        settings = config.read(args.config, args.settings)
+        files = Files(args.data, Path(), args.backbone, args.teacher)
+        figures = measure(settings, files, args.batches)
+    except (ConfigError, DataError, BackboneError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 2
+    for name in ('data', 'steps', 'both'):
+        print(f'{name}: {figures[name]:.1f} images/s')
+    print(f'utilisation: {100 * figures["utilisation"]:.0f} %')
+    if args.json:
+        args.json.write_text(json.dumps(figures), encoding='utf-8')
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
