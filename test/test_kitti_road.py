@@ -123,14 +123,21 @@ def test_bad_files_are_counted_and_named_together(folder: Path) -> None:
     (images / 'um_000002.png').write_bytes(b'')
     cv2.imwrite(str(images / 'um_000003.png'), np.zeros((5, 6, 3), np.uint8))
     cv2.imwrite(str(labels / 'uu_road_000001.png'), np.zeros((94, 310, 3), np.uint8))
+    green = np.full((94, 310, 3), (0, 128, 0), np.uint8)
+    cv2.imwrite(str(labels / 'uu_road_000002.png'), green)
+    faded = cv2.imread(str(labels / 'uu_road_000003.png'))
+    faded[50, 60] = (0, 0, 254)  # as a lossy format would leave it
+    cv2.imwrite(str(labels / 'uu_road_000003.png'), faded)
     with pytest.raises(DataError) as error:
         read_all(find_pairs(folder))
     text = str(error.value)
-    assert '4 of 30 pairs are bad' in text
+    assert '6 of 30 pairs are bad' in text
     for words in (
         'um_000001.png cannot be decoded',
         'um_000002.png cannot be decoded',
         'um_road_000003.png is 310x94, its image 6x5',
         'uu_road_000001.png has no pixel with red > 0',
+        'uu_road_000002.png has 29140 pixels of unexpected colours, the first #008000',
+        'uu_road_000003.png has 1 pixels of unexpected colours, the first #fe0000',
     ):
         assert words in text

@@ -22,9 +22,10 @@ import numpy as np
 from tqdm import tqdm
 
 from road_seg_ros import synthetic
-from road_seg_ros.segmenter import RoadSegmenter
+from road_seg_ros.segmenter import RoadSegmenter, threshold_mask
 from training import augmentation
 from training.dataset import SYNTHETIC_SIZES, Sample
+from training.error_pictures import ErrorPictures
 from training.evaluate import add_model_arguments, load
 from training.kitti_road import NOT_ROAD, ROAD, Pair
 from training.metrics import RoadCounts
@@ -75,12 +76,15 @@ CONDITIONS: dict[str, Condition] = {
 }
 
 
-def score(segmenter: RoadSegmenter, pairs: Sequence[Pair]) -> dict[str, dict[str, float]]:
+def score(
+    segmenter: RoadSegmenter, pairs: Sequence[Pair], pictures: Path | None = None
+) -> dict[str, dict[str, float]]:
     """
     Return the scores of all images together under each condition, and of synthetic scenes.
 
-    See `RoadCounts.scores`. Each condition draws from its own generator, the same every time.
-    DataError on a pair that cannot be read.
+    pictures: folder for an error picture of each synthetic scene. See `RoadCounts.scores`. Each
+    condition draws from its own generator, the same every time. DataError on a pair that cannot
+    be read.
     """
     counts = {name: RoadCounts() for name in CONDITIONS}
     for index, pair in enumerate(tqdm(pairs, unit='image')):
@@ -89,8 +93,15 @@ def score(segmenter: RoadSegmenter, pairs: Sequence[Pair]) -> dict[str, dict[str
             seen, truth = condition(image, label, np.random.default_rng((index, number)))
             counts[name].add(segmenter.confidence(np.ascontiguousarray(seen)), truth)
     counts['synthetic'] = RoadCounts()
-    for image, label in _synthetic_scenes():
-        counts['synthetic'].add(segmenter.confidence(image), label)
+    gallery = ErrorPictures(pictures) if pictures else None
+    for seed, (image, label) in enumerate(_synthetic_scenes()):
+        confidence = segmenter.confidence(image)
+        counts['synthetic'].add(confidence, label)
+        if gallery:
+            mask = threshold_mask(confidence, segmenter.threshold)
+            gallery.add(f'synthetic_{seed:06d}', image, mask, label)
+    if gallery:
+        gallery.rank()
     return {name: count.scores(segmenter.threshold) for name, count in counts.items()}
 
 
@@ -110,10 +121,13 @@ def main(arguments: list[str] | None = None) -> int:
     )
     add_model_arguments(parser)
     parser.add_argument('--json', type=Path, help='write the scores to this file')
+    parser.add_argument(
+        '--pictures', type=Path, help='write a picture of every synthetic scene here, worst first'
+    )
     args = parser.parse_args(arguments)
     try:
         segmenter, pairs = load(args)
-        scores = score(segmenter, pairs)
+        scores = score(segmenter, pairs, args.pictures)
     except (ValueError, OSError) as error:  # CheckpointError, EngineError, DataError
         print(f'error: {error}', file=sys.stderr)
         return 2

@@ -19,7 +19,6 @@ from road_seg_ros.frames import read_image
 
 NOT_ROAD, ROAD, NOT_SCORED = 0, 1, 255
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.webp')
-CATEGORIES = ('um', 'umm', 'uu')
 
 
 class DataError(ValueError):
