@@ -99,9 +99,11 @@ def looks(image: np.ndarray, label: np.ndarray, rng: np.random.Generator, weathe
     """
     Change image (uint8 (H, W, 3) RGB) and label (uint8 (H, W)) in place.
 
-    weather adds what KITTI's sunny days lack: low sun, dusk, fog, rain, hard shadows, other
-    colour balance, noise and compression; and cut-out patches, whose label becomes NOT_SCORED.
+    weather adds, to half of the images, what KITTI's sunny days lack: low sun, dusk, fog, rain,
+    hard shadows, other colour balance, noise and compression; and cut-out patches, whose label
+    becomes NOT_SCORED.
     """
+    weather = weather and rng.random() < 0.5
     if weather:
         for effect, probability in WEATHER:
             if rng.random() < probability:
