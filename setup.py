@@ -50,6 +50,13 @@ setup(
     extras_require={
         'demo': ['rosbags>=0.10'],
         'openvino': ['openvino>=2024.4'],
+        'export': [
+            'nncf>=2.13',
+            'onnx>=1.17',
+            'onnxruntime>=1.19',
+            'onnxscript>=0.5',
+            'openvino>=2024.4',
+        ],
         'training': ['lightning>=2.4', 'pyyaml', 'tensorboard', 'torchvision>=0.16', 'tqdm'],
         'test': ['hypothesis', 'pytest', 'ruff'],
         'ros': ROS_WHEELS,
