@@ -50,8 +50,15 @@ setup(
     extras_require={
         'demo': ['rosbags>=0.10'],
         'openvino': ['openvino>=2024.4'],
+        'export': [
+            'nncf>=2.13',
+            'onnx>=1.17',
+            'onnxruntime>=1.19',
+            'onnxscript>=0.5',
+            'openvino>=2024.4',
+        ],
         'training': [
-            'lightning>=2.4',
+            'lightning>=2.6',
             'matplotlib>=3.6',
             'pyyaml',
             'tensorboard',

@@ -1,0 +1,301 @@
+"""An exported file gives what its network gives, or is not written."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from road_seg_ros import checkpoint, synthetic
+from road_seg_ros.engines.torch_engine import RoadProbability
+from road_seg_ros.fcn8 import FCN8
+from training import export, export_check, openvino_file
+from training.export import FORMATS, split_pairs
+from training.kitti_road import Pair, find_pairs, split_fold
+
+PACKAGES = {name: (*file.PACKAGES, 'nncf') for name, file in FORMATS.items()}
+SHAPES = ((1, 64, 192), (2, 33, 65), (3, 96, 32), (1, 1, 1))  # N, H, W
+
+
+def _need(format_name: str) -> None:
+    for package in PACKAGES[format_name]:
+        pytest.importorskip(package, reason=f'pip install {package} to test this export')
+
+
+def _files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.fixture(scope='module')
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a small network whose probability varies with the image."""
+    torch.manual_seed(1)
+    network = FCN8(width=0.06, head='fc1024')
+    with torch.no_grad():
+        network.score3.weight.mul_(8)
+    info = checkpoint.ModelInfo(
+        {},
+        checkpoint.InputSize(64, 192),
+        threshold=0.4,
+        training={'folds': 5, 'fold': 2},
+        data_license='CC BY-NC-SA 3.0',
+    )
+    path = tmp_path_factory.mktemp('model') / 'small.safetensors'
+    checkpoint.save(path, network, info)
+    return path
+
+
+@pytest.fixture(scope='module')
+def network(model: Path) -> Callable[[np.ndarray], np.ndarray]:
+    module = RoadProbability(*checkpoint.load(model)).eval()
+
+    def run(images: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            return module(torch.from_numpy(images)).numpy()
+
+    return run
+
+
+@pytest.fixture(scope='module', params=FORMATS)
+def format_name(request: pytest.FixtureRequest) -> str:
+    _need(request.param)
+    return request.param
+
+
+@pytest.fixture(scope='module')
+def exported(
+    format_name: str, model: Path, kitti_like: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Path]:
+    """Return a float and an int8 file."""
+    folder = tmp_path_factory.mktemp('exported')
+    paths = {kind: folder / f'{kind}{FORMATS[format_name].SUFFIX}' for kind in ('float', 'int8')}
+    options = ['--model', str(model), '--format', format_name, '--calibration', str(kitti_like)]
+    assert export.main([*options, '--out', str(paths['float'])]) == 0
+    assert export.main([*options, '--out', str(paths['int8']), '--int8']) == 0
+    return paths
+
+
+def _images(shape: tuple[int, int, int]) -> np.ndarray:
+    number, height, width = shape
+    scenes = [synthetic.render(7000 + seed, height, width) for seed in range(number)]
+    return np.stack([scene.image for scene in scenes])
+
+
+@pytest.mark.parametrize('shape', SHAPES)
+def test_a_float_file_gives_what_the_network_gives(
+    format_name: str, exported: dict[str, Path], network, shape: tuple[int, int, int]
+) -> None:
+    images = _images(shape)
+    got = FORMATS[format_name].load(exported['float'])(images)
+    assert (got.dtype, got.shape) == (np.float32, shape)
+    np.testing.assert_allclose(got, network(images), atol=1e-3)
+
+
+@pytest.mark.parametrize('shape', SHAPES)
+def test_an_int8_file_gives_nearly_what_the_network_gives(
+    format_name: str, exported: dict[str, Path], network, shape: tuple[int, int, int]
+) -> None:
+    images = _images(shape)
+    got = FORMATS[format_name].load(exported['int8'])(images)
+    assert (got.dtype, got.shape) == (np.float32, shape)
+    assert np.abs(got - network(images)).mean() < 0.05
+
+
+def test_an_int8_file_is_smaller(format_name: str, exported: dict[str, Path]) -> None:
+    weights = {'onnx': '.onnx', 'openvino': '.bin'}[format_name]
+    sizes = {kind: path.with_suffix(weights).stat().st_size for kind, path in exported.items()}
+    assert sizes['int8'] < 0.8 * sizes['float']
+
+
+def test_only_the_files_asked_for_are_written(format_name: str, exported: dict[str, Path]) -> None:
+    expected = {
+        'onnx': ['float.onnx', 'int8.onnx'],
+        'openvino': ['float.bin', 'float.xml', 'int8.bin', 'int8.xml'],
+    }
+    assert _files(exported['float'].parent) == expected[format_name]
+
+
+def _read_metadata(format_name: str, path: Path) -> dict[str, str]:
+    if format_name == 'onnx':
+        import onnx
+
+        return {entry.key: entry.value for entry in onnx.load(path).metadata_props}
+    import openvino
+
+    model = openvino.Core().read_model(path)
+    names = model.get_rt_info([openvino_file.RT_INFO]).value
+    return {name: model.get_rt_info([openvino_file.RT_INFO, name]).astype(str) for name in names}
+
+
+@pytest.mark.parametrize('kind', ['float', 'int8'])
+def test_metadata_says_how_to_use_the_file(
+    format_name: str, exported: dict[str, Path], kind: str
+) -> None:
+    facts = _read_metadata(format_name, exported[kind])
+    assert float(facts['threshold']) == 0.4
+    assert (facts['input_height'], facts['input_width']) == ('64', '192')
+    assert facts['keep_aspect_ratio'] == 'true'
+    assert json.loads(facts['normalization'])['channel_order'] == 'RGB'
+    assert facts['input_layout'] == 'uint8_nhwc_bgr'
+    assert facts['model'] == 'small.safetensors'
+    assert facts['data_license'] == 'CC BY-NC-SA 3.0'
+    assert facts['precision'] == ('int8' if kind == 'int8' else FORMATS[format_name].PRECISION)
+
+
+def test_onnx_names_its_lengths(exported: dict[str, Path], format_name: str) -> None:
+    if format_name != 'onnx':
+        pytest.skip('only ONNX names them')
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(exported['float'], providers=['CPUExecutionProvider'])
+    (image,), (probability,) = session.get_inputs(), session.get_outputs()
+    assert (image.name, image.shape) == ('image', ['batch', 'height', 'width', 3])
+    assert probability.shape == ['batch', 'height', 'width']
+
+
+def test_a_fixed_size_and_float_rgb(
+    format_name: str, model: Path, network, tmp_path: Path, capsys
+) -> None:
+    out = tmp_path / f'fixed{FORMATS[format_name].SUFFIX}'
+    options = ['--model', str(model), '--format', format_name, '--out', str(out)]
+    assert export.main([*options, '--size', '65x100', '--input', 'float_nchw_rgb']) == 0
+    assert f'wrote {out}\nroad probability differs' in capsys.readouterr().out
+    images = _images((2, 65, 100))
+    rgb = np.ascontiguousarray(images[..., ::-1].transpose(0, 3, 1, 2), np.float32)
+    got = FORMATS[format_name].load(out)(rgb)
+    np.testing.assert_allclose(got, network(images), atol=1e-3)
+    facts = _read_metadata(format_name, out)
+    assert (facts['input_height'], facts['input_width']) == ('65', '100')
+    assert (facts['keep_aspect_ratio'], facts['input_layout']) == ('false', 'float_nchw_rgb')
+
+
+@pytest.mark.parametrize(
+    ('tolerance', 'options', 'words'),
+    [
+        ('FLOAT_MAX_DIFFERENCE', [], 'at most is allowed'),
+        ('INT8_MEAN_DIFFERENCE', ['--int8'], 'on average is allowed'),
+        ('MAX_F_DROP', [], ' less is allowed'),
+    ],
+)
+def test_a_file_that_fails_the_check_is_not_written(
+    model: Path,
+    kitti_like: Path,
+    tmp_path: Path,
+    capsys,
+    monkeypatch,
+    tolerance: str,
+    options: list[str],
+    words: str,
+) -> None:
+    _need('openvino')
+    monkeypatch.setattr(export_check, tolerance, -100.0)
+    (tmp_path / 'road.xml').write_text('from before')
+    arguments = ['--model', str(model), '--format', 'openvino', '--calibration', str(kitti_like)]
+    assert export.main([*arguments, '--out', str(tmp_path / 'road.xml'), *options]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith('error: ')
+    assert error.endswith('nothing was written\n')
+    assert error.count('\n') == 1
+    assert words in error
+    assert _files(tmp_path) == ['road.xml']
+    assert (tmp_path / 'road.xml').read_text() == 'from before'
+
+
+@pytest.mark.parametrize(
+    ('spoil', 'words'),
+    [
+        (lambda got: got[:, ::-1], 'road probability differs'),
+        (lambda got: got[:, 1:], 'the file gives shape'),
+        (lambda got: got * np.nan, 'not finite'),
+    ],
+)
+def test_a_file_that_gives_something_else_is_noticed(model: Path, network, spoil, words) -> None:
+    with pytest.raises(export_check.CheckError, match=words):
+        export_check.check(
+            lambda images: spoil(network(images)), *checkpoint.load(model), True, False, []
+        )
+
+
+def _names(pairs: list[Pair]) -> set[str]:
+    return {pair.name for pair in pairs}
+
+
+def test_int8_is_checked_on_the_validation_fold(kitti_like: Path) -> None:
+    pairs = find_pairs(kitti_like)
+    split = split_pairs(pairs, {'folds': 5, 'fold': 2})
+    training, validation = split_fold(pairs, 5, 2)
+    assert _names(split.calibration) == _names(training)
+    assert _names(split.held_out) == _names(validation)
+    assert 'fold 2 of 5' in split.description
+
+
+@pytest.mark.parametrize('training', [{}, {'folds': 5, 'fold': -1}])
+def test_a_model_without_a_fold_is_checked_on_every_second_image(
+    kitti_like: Path, training: dict[str, int]
+) -> None:
+    split = split_pairs(find_pairs(kitti_like), training)
+    assert len(split.calibration) == len(split.held_out) == 15
+    assert not _names(split.calibration) & _names(split.held_out)
+    assert 'may have been trained on them' in split.description
+
+
+def test_calibration_images_are_spread_evenly(kitti_like: Path, monkeypatch) -> None:
+    monkeypatch.setattr(export, 'CALIBRATION_IMAGES', 4)
+    pairs = find_pairs(kitti_like)
+    split = split_pairs(pairs, {'folds': 5, 'fold': 4})
+    assert {pair.category for pair in split.calibration} == {'um', 'umm', 'uu'}
+    assert len(split.calibration) == 4
+    assert len(split.held_out) == 6
+
+
+@pytest.mark.parametrize(
+    ('options', 'words'),
+    [
+        (['--model', '/no/model'], "'/no/model' does not exist"),
+        (['--int8'], '--int8 needs --calibration'),
+        (['--calibration', '/no/data'], '/no/data/training/image_2 does not exist'),
+        (['--size', '160'], "--size must be HEIGHTxWIDTH in pixels, like 160x576, got '160'"),
+        (['--size', '0x576'], "got '0x576'"),
+        (['--size', '160x576x3'], "got '160x576x3'"),
+        (['--out', 'road.onnx'], '--out must end in .xml for --format openvino'),
+        (['--format', 'onnx'], '--out must end in .onnx for --format onnx'),
+        (['--out', '/no/folder/road.xml'], 'there is no folder /no/folder'),
+    ],
+)
+def test_errors_are_one_line(
+    model: Path, tmp_path: Path, capsys, options: list[str], words: str
+) -> None:
+    arguments = ['--model', str(model), '--format', 'openvino', '--out', str(tmp_path / 'a.xml')]
+    assert export.main([*arguments, *options]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith('error: ')
+    assert error.count('\n') == 1
+    assert words in error
+    assert not _files(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ('format_name', 'package'),
+    [(name, package) for name in PACKAGES for package in PACKAGES[name]],
+)
+def test_a_missing_package_is_named(
+    model: Path,
+    kitti_like: Path,
+    tmp_path: Path,
+    capsys,
+    monkeypatch,
+    format_name: str,
+    package: str,
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)  # as if it were not installed
+    out = tmp_path / f'a{FORMATS[format_name].SUFFIX}'
+    options = ['--model', str(model), '--format', format_name, '--out', str(out), '--int8']
+    assert export.main([*options, '--calibration', str(kitti_like)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith('error: this export needs ')
+    assert package in error.split('pip install ')[1].split()
