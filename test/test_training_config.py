@@ -69,14 +69,23 @@ def test_overrides_have_the_last_word_and_the_right_type() -> None:
         ('workers=-1', 'workers must be at least 0, got -1'),
         ('dropout=1', 'dropout must be in .* got 1.0'),
         ('lr=[', "'lr=.' cannot be read"),
-        ('epochs=10', 'epochs must be a multiple of validate_every, .* got 10 and 3'),
-        ('fold=5', 'fold in .* got 5, 5'),
+        ('folds=5 epochs=10 validate_every=3', 'multiple of validate_every, .* got 10 and 3'),
+        ('folds=5 fold=5', 'fold in .* got 5 and 5'),
+        ('folds=1', 'folds must be 0 or at least 2'),
         ('l2=1e-3', 'exclude each other'),
+        ('loss=hinge', "loss must be one of softmax, sigmoid, got 'hinge'"),
+        ('ema=1', 'ema must be in .* got 1.0'),
+        ('imitation=2', 'imitation must be in .* got 2.0'),
+        ('temperature=0', 'temperature must be above 0'),
+        ('crop=0', 'crop must be above 0 and at most 1'),
+        ('frozen_blocks=6', 'frozen_blocks must be at most 5'),
+        ('checkpoint_every=0', 'checkpoint_every must be at least 1'),
+        ('augmentation=flip', 'many_shapes and crop need augmentation camera or weather'),
     ],
 )
 def test_a_bad_setting_is_named(override: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
-        config.read(CONFIGS / 'compact.yaml', [override])
+        config.read(CONFIGS / 'compact.yaml', override.split())
 
 
 def test_a_file_that_is_no_configuration_is_named(tmp_path: Path) -> None:

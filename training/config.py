@@ -16,6 +16,14 @@ AUGMENTATIONS = ('none', 'flip_every_second', 'flip', 'camera', 'weather')
 LOSSES = ('softmax', 'sigmoid')
 SCHEDULES = ('constant', 'poly')
 PRECISIONS = ('32-true', 'bf16-mixed', '16-mixed')
+AT_LEAST_1 = (
+    'input_height',
+    'input_width',
+    'epochs',
+    'batch_size',
+    'validate_every',
+    'checkpoint_every',
+)
 AT_LEAST_0 = (
     'workers',
     'synthetic',
@@ -87,6 +95,7 @@ class TrainingConfig:
     precision: str = 'bf16-mixed'
     workers: int = 2  # processes that prepare images
     validate_every: int = 1  # epochs
+    checkpoint_every: int = 1  # epochs; --resume goes on from the last
 
     @property
     def input_size(self) -> InputSize:
@@ -100,7 +109,7 @@ class TrainingConfig:
         _one_of('backbone', self.backbone, BACKBONES)
         _one_of('head', self.head, tuple(HEADS))
         _one_of('precision', self.precision, PRECISIONS)
-        for name in ('input_height', 'input_width', 'epochs', 'batch_size', 'validate_every'):
+        for name in AT_LEAST_1:
             if getattr(self, name) < 1:
                 raise ConfigError(f'{name} must be at least 1, got {getattr(self, name)}')
         for name in ('width', 'lr', 'backbone_lr', 'temperature', 'imitation_temperature'):

@@ -125,5 +125,11 @@ def training_loader(
     )
 
 
+def _resize(image: np.ndarray, label: np.ndarray, size: tuple[int, int]) -> Sample:
+    return resize(image, size), cv2.resize(
+        label, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT
+    )
+
+
 def _chw(image: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))

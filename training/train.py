@@ -147,6 +147,7 @@ def train_once(
         ModelCheckpoint(
             files.out / 'checkpoints',
             filename='last',
+            every_n_epochs=settings.checkpoint_every,
             enable_version_counter=False,
             save_on_train_epoch_end=True,  # every epoch, not only those that validate
         ),
