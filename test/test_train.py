@@ -50,6 +50,7 @@ SMALL = (
     'crop=1.0',
     'ema=0.0',
     'synthetic=0',
+    'imitation=0',
     'batch_size=6',
     'lr=3e-3',
     'backbone_lr=3e-3',
@@ -220,6 +221,27 @@ def test_a_student_imitates_its_teacher(run: Path, kitti_like: Path, tmp_path: P
     assert info.metrics['max_f'] > 70  # without a look at any label
 
 
+def test_without_a_teacher_the_labels_teach(kitti_like: Path, tmp_path: Path, caplog) -> None:
+    assert _train(kitti_like, tmp_path, 'epochs=1', 'folds=0', 'fold=-1', 'imitation=0.5') == 0
+    assert 'no --teacher: the labels alone teach' in caplog.text
+    info = checkpoint.load_info(tmp_path / 'model.safetensors')
+    assert info.training['imitation'] == 0
+    assert 'teacher: none' in info.data
+
+
+def test_unlabelled_images_teach_through_the_teacher(
+    run: Path, kitti_like: Path, tmp_path: Path
+) -> None:
+    options = ('epochs=1', 'folds=0', 'fold=-1', 'imitation=0.5')
+    teacher = str(run / 'model.safetensors')
+    unlabelled = str(kitti_like / 'training' / 'image_2')
+    arguments = ['--teacher', teacher, '--unlabelled', unlabelled]
+    assert _train(kitti_like, tmp_path, *options, *arguments) == 0
+    with open(tmp_path / 'csv' / 'version_0' / 'metrics.csv', newline='') as file:
+        steps = [int(row['step']) for row in csv.DictReader(file) if row['loss_step']]
+    assert max(steps) + 1 == 10  # 30 images and 30 more, in batches of 6
+
+
 def test_out_of_memory_says_what_to_lower(
     kitti_like: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
@@ -236,8 +258,8 @@ def test_out_of_memory_says_what_to_lower(
 @pytest.mark.parametrize(
     ('arguments', 'words'),
     [
-        (['imitation=0.5'], '--teacher FILE and a setting imitation above 0 go together'),
-        (['--teacher', '/no/teacher'], 'go together'),
+        (['--teacher', '/no/teacher'], '--teacher FILE needs a setting imitation above 0'),
+        (['--unlabelled', '/no/images'], '--unlabelled needs a --teacher'),
         (['imitation=0.5', '--teacher', '/no/teacher'], "'/no/teacher' does not exist"),
         (['epochs=0'], 'epochs must be at least 1'),
         (['--data', '/no/such/folder'], '/no/such/folder/training/image_2 does not exist'),

@@ -133,7 +133,7 @@ def train_once(
         training=dataclasses.asdict(settings),
         data=f'KITTI Road, {len(train_pairs)} images for training, {len(val_pairs)} (fold '
         f'{settings.fold} of {settings.folds}) for validation; {settings.synthetic} synthetic '
-        'scenes for training',
+        f'scenes for training; teacher: {files.teacher.name if files.teacher else "none"}',
         data_license=DATA_LICENSE,
     )
 
@@ -217,6 +217,9 @@ def main(arguments: list[str] | None = None) -> int:
     files = Files(args.data, args.out, args.backbone, args.teacher, args.unlabelled)
     try:
         settings = config.read(args.config, args.settings)
+        if settings.imitation and not files.teacher:
+            log.warning('no --teacher: the labels alone teach, as with imitation=0')
+            settings = dataclasses.replace(settings, imitation=0.0)
         _check(settings, files, args.resume)
         train(settings, files, args.resume)
     except (ConfigError, DataError, BackboneError, CheckpointError) as error:
@@ -260,11 +263,8 @@ def _check(settings: TrainingConfig, files: Files, resume: bool) -> None:
             f'batch_size must be a multiple of the {processes} processes, got '
             f'{settings.batch_size}'
         )
-    if bool(settings.imitation) != bool(files.teacher):
-        raise ConfigError(
-            '--teacher FILE and a setting imitation above 0 go together, got '
-            f'{files.teacher} and {settings.imitation}'
-        )
+    if files.teacher and not settings.imitation:
+        raise ConfigError('--teacher FILE needs a setting imitation above 0')
     if files.unlabelled and not files.teacher:
         raise ConfigError('--unlabelled needs a --teacher to say where the road is')
 
