@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from training import augmentation
-from training.kitti_road import NOT_SCORED, ROAD
+from training.kitti_road import NOT_ROAD, NOT_SCORED, ROAD
 
 
 def _two_boxes() -> tuple[np.ndarray, np.ndarray]:
@@ -44,6 +44,26 @@ def test_a_warp_keeps_image_and_label_aligned_to_a_fraction_of_a_pixel() -> None
     edge = int(np.argmax(label[45]))
     assert edge in (155, 156)  # 621 / 4 = 155.25
     assert abs(float(image[45, edge, 0]) / 255 * 1242 / 4 - (edge + 0.5)) < 1
+
+
+def test_only_views_with_the_lower_edge_in_its_place_learn_where_labels_stop() -> None:
+    image = np.zeros((375, 1242, 3), np.uint8)
+    image[-1] = 255
+    label = np.full((375, 1242), ROAD, np.uint8)
+    label[-4:] = NOT_ROAD  # as KITTI's annotators left it
+    own = 0
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        _, truth = augmentation.view(image, label, (160, 576), 224 * 768, rng)
+        if NOT_ROAD in truth:
+            own += 1
+            assert (truth[-1] == NOT_ROAD).all()
+            assert (truth[:-5] == ROAD).all()
+    assert 15 < own < 45
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        _, truth = augmentation.view(image, label, (256, 352), 224 * 768, rng)
+        assert NOT_ROAD not in truth
 
 
 def test_half_of_the_views_are_mirrored() -> None:
