@@ -50,9 +50,10 @@ def view(
         inner = np.full_like(label, NOT_SCORED)
         inner[:-EDGE, EDGE:-EDGE] = label[:-EDGE, EDGE:-EDGE]
         label = inner
+    image, label = warp(image, label, matrix, size)
     if rng.random() < 0.5:
-        image, label = image[:, ::-1], label[:, ::-1]
-    return warp(image, label, matrix, size)
+        image, label = cv2.flip(image, 1), cv2.flip(label, 1)
+    return image, label
 
 
 def _own_view(
