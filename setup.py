@@ -62,6 +62,7 @@ setup(
             'matplotlib>=3.6',
             'pyyaml',
             'tensorboard',
+            'torch>=2.5',
             'torchvision>=0.16',
             'tqdm',
         ],

@@ -27,7 +27,8 @@ from road_seg_ros.geometry import network_size
 from road_seg_ros.resources import PACKAGE, find_resource
 
 FORMAT = 'road_seg_ros checkpoint'
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 1 had no temperature
+READABLE_VERSIONS = ('1', '2')
 DEFAULT_MODEL = 'weights/road_seg_compact.safetensors'
 PACKAGE_SCHEME = f'package://{PACKAGE}/'
 
@@ -125,6 +126,7 @@ class ModelInfo:
             f'FCN-8 width {arch.get("width")} head {arch.get("head")}',
             f'input {self.input.height}x{self.input.width}',
             f'threshold {self.threshold:.3f}',
+            f'temperature {self.temperature:.3f}' if self.temperature != 1 else '',
             f'validation MaxF {max_f:.1f}' if isinstance(max_f, (int, float)) else '',
             f'created {self.created[:10]}' if self.created else '',
         ]
@@ -253,9 +255,10 @@ def _read_info(path: Path, metadata: Mapping[str, str]) -> ModelInfo:
             '`python -m training.train`'
         )
     version = metadata.get('format_version', '')
-    if version != str(FORMAT_VERSION):
+    if version not in READABLE_VERSIONS:
         raise CheckpointError(
-            f'{path} has format version {version!r}, this program reads {FORMAT_VERSION}; '
+            f'{path} has format version {version!r}, this program reads '
+            f'{" and ".join(READABLE_VERSIONS)}; '
             'update road_seg_ros or train the model again'
         )
     try:

@@ -60,7 +60,7 @@ def open_frames(source: str | Path) -> Frames:
         raise SourceError(f'{source} does not exist')
     if path.is_file():
         return _open_file(path)
-    if (path / 'metadata.yaml').is_file() or _files(path, BAG_SUFFIXES):
+    if (path / 'metadata.yaml').is_file() or list_files(path, BAG_SUFFIXES):
         return _open_bag(path)
     if (path / 'training' / 'image_2').is_dir():
         return _open_images(path / 'training' / 'image_2', 'KITTI Road')
@@ -101,7 +101,7 @@ def _open_file(path: Path) -> Frames:
 
 
 def _open_images(folder: Path, kind: str) -> Frames:
-    paths = _files(folder, IMAGE_SUFFIXES)
+    paths = list_files(folder, IMAGE_SUFFIXES)
     if not paths:
         raise SourceError(f'{folder} holds no image ({", ".join(IMAGE_SUFFIXES)})')
     return Frames(
@@ -176,7 +176,7 @@ def _open_bag(path: Path) -> Frames:
 
     # Files that were copied without their metadata.yaml can be read all the same.
     has_metadata = path.is_file() or (path / 'metadata.yaml').is_file()
-    paths = [path] if has_metadata else _files(path, BAG_SUFFIXES)
+    paths = [path] if has_metadata else list_files(path, BAG_SUFFIXES)
     try:
         reader = AnyReader(paths, default_typestore=get_typestore(Stores.LATEST))
         reader.open()
@@ -217,7 +217,7 @@ def _open_bag(path: Path) -> Frames:
     return Frames(f'bag {path.name}, {count} images of {topic}', read())
 
 
-def _files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
+def list_files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
     """Return the files with these suffixes, numbers in their names in numeric order."""
 
     def order(path: Path) -> list[object]:

@@ -35,20 +35,20 @@ def test_image_and_label_move_together(size: tuple[int, int]) -> None:
     assert min(scored_shares) > 0.2
 
 
-def test_a_warp_keeps_image_and_label_aligned_to_a_fraction_of_a_pixel() -> None:
-    x = np.arange(1242, dtype=np.float32)[None].repeat(375, 0)
-    ramp = (x / 1242 * 255).round().astype(np.uint8)[..., None].repeat(3, 2)
-    step = (x >= 621).astype(np.uint8)
-    matrix = np.diag((0.25, 0.25, 1.0))
-    image, label = augmentation.warp(ramp, step, matrix, (90, 310))
-    edge = int(np.argmax(label[45]))
-    assert edge in (155, 156)  # 621 / 4 = 155.25
-    assert abs(float(image[45, edge, 0]) / 255 * 1242 / 4 - (edge + 0.5)) < 1
+@pytest.mark.parametrize('scale', [0.25, 0.5, 1.5])
+def test_a_warp_puts_edges_of_image_and_label_where_they_belong(scale: float) -> None:
+    step = (np.arange(1242) >= 621).astype(np.uint8)[None].repeat(375, 0)
+    image = (255 * step)[..., None].repeat(3, 2)
+    size = (round(375 * scale), round(1242 * scale))
+    seen, truth = augmentation.warp(image, step, np.diag((scale, scale, 1.0)), size)
+    # The bright part of a row, in pixels: where the blurred edge is, to a fraction of one.
+    bright = seen[size[0] // 2, :, 0].sum() / 255
+    assert bright == pytest.approx(size[1] - 621 * scale, abs=0.25)
+    assert truth[size[0] // 2].sum() == pytest.approx(size[1] - 621 * scale, abs=0.51)
 
 
 def test_only_views_with_the_lower_edge_in_its_place_learn_where_labels_stop() -> None:
     image = np.zeros((375, 1242, 3), np.uint8)
-    image[-1] = 255
     label = np.full((375, 1242), ROAD, np.uint8)
     label[-4:] = NOT_ROAD  # as KITTI's annotators left it
     own = 0

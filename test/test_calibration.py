@@ -48,3 +48,12 @@ def test_a_threshold_moves_with_its_log_odds() -> None:
     assert move_threshold(0.9, 1.0) == pytest.approx(0.9)
     assert move_threshold(0.9, 2.0) == pytest.approx(0.75)  # odds of 9 become odds of 3
     assert 0 < move_threshold(0.0, 2.0) < move_threshold(1.0, 2.0) < 1
+
+
+def test_confidences_are_those_of_the_cooled_log_odds() -> None:
+    counts = LogitCounts()
+    counts.add(np.array([0.0, 2.0, -4.0, 4.0]), np.array([True, True, False, False]))
+    at_two = counts.confidences(2.0)
+    expected = [round(255 / (1 + np.exp(-z / 2))) for z in (0.0, 2.0, -4.0, 4.0)]
+    assert np.flatnonzero(at_two.road).tolist() == expected[:2]
+    assert np.flatnonzero(at_two.not_road).tolist() == sorted(expected[2:])

@@ -103,7 +103,7 @@ def _no_metadata(tensors: Tensors, metadata: dict[str, str]) -> None:
 
 
 def _newer_version(tensors: Tensors, metadata: dict[str, str]) -> None:
-    metadata['format_version'] = '2'
+    metadata['format_version'] = '3'
 
 
 def _broken_json(tensors: Tensors, metadata: dict[str, str]) -> None:
@@ -172,7 +172,7 @@ def _bad_order(tensors: Tensors, metadata: dict[str, str]) -> None:
         (_integers, 'score3.bias holds values that are not finite'),
         (_other_format, 'not a road_seg_ros checkpoint'),
         (_no_metadata, 'not a road_seg_ros checkpoint'),
-        (_newer_version, "format version '2', this program reads 1"),
+        (_newer_version, "format version '3', this program reads 1 and 2"),
         (_broken_json, 'description inside .* is damaged'),
         (_no_description, "description inside .* is damaged: 'model'"),
         (_no_input, "damaged: 'input'"),

@@ -31,7 +31,7 @@ def test_every_kind_gives_tensors_of_the_batch_size(kind: str, sample) -> None:
     for seed in range(8):
         image, label = data[Draw(0, seed, seed, (64, 192))]
         assert image.shape == (3, 64, 192) and image.dtype == torch.uint8
-        assert label.shape == (64, 192) and label.dtype == torch.int64
+        assert label.shape == (64, 192) and label.dtype == torch.uint8
         assert set(label.unique().tolist()) <= {0, ROAD, NOT_SCORED}
 
 

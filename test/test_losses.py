@@ -101,6 +101,6 @@ def test_the_edge_of_the_road_weighs_more() -> None:
     weight = losses.pixel_weight(labels, 2.0, radius=3)[0, 0].tolist()
     assert weight[:7] == [1] * 7
     assert weight[7:13] == [3] * 6
-    assert weight[13:22] == [1] * 9
+    assert weight[13:25] == [1] * 12  # where nobody labelled, no road ends
     assert weight[25:] == [0] * 5
     assert losses.pixel_weight(labels, 0.0)[0, 0].tolist() == [1] * 25 + [0] * 5

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from pathlib import Path
 
 import cv2
@@ -55,6 +57,15 @@ def test_without_a_value_for_it_everything_is_scored(folders, tmp_path: Path) ->
     ('break_it', 'words'),
     [
         (lambda i, m: (m / 'a.png').unlink(), '1 names are not both in .*: a'),
+        (lambda i, m: shutil.copy(i / 'a.png', i / 'a.jpg'), 'have the same name'),
+        (
+            lambda i, m: cv2.imwrite(str(m / 'a.png'), np.ones((20, 30), np.uint16)),
+            'a.png has 1 channels of uint16',
+        ),
+        (
+            lambda i, m: cv2.imwrite(str(m / 'a.png'), np.ones((20, 30, 4), np.uint8)),
+            'a.png has 4 channels of uint8',
+        ),
         (
             lambda i, m: cv2.imwrite(str(m / 'a.png'), np.zeros((9, 9))),
             'as large as its mask, 9x9',
@@ -63,17 +74,32 @@ def test_without_a_value_for_it_everything_is_scored(folders, tmp_path: Path) ->
         (lambda i, m: (m / 'a.png').write_bytes(b'no'), 'cannot be decoded'),
         (
             lambda i, m: cv2.imwrite(str(m / 'a.png'), np.full((20, 30, 3), (1, 2, 3), np.uint8)),
-            'a.png is coloured',
+            'a.png has 3 channels of uint8; a mask is a grey PNG',
         ),
     ],
 )
 def test_what_is_wrong_is_named(folders, tmp_path: Path, capsys, break_it, words: str) -> None:
-    import re
-
     break_it(*folders)
     assert _bring_in(folders, tmp_path / 'out') == 2
     assert re.search(f'error: .*{words}', capsys.readouterr().err)
     assert not list(tmp_path.glob('out/*'))  # nothing that looks complete
+
+
+def test_names_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    for kind in ('images', 'masks'):
+        (tmp_path / kind).mkdir()
+        for number in (1, 2, 10):
+            picture = np.full((4, 4), number, np.uint8)
+            cv2.imwrite(str(tmp_path / kind / f'frame_{number}.png'), picture)
+    assert _bring_in((tmp_path / 'images', tmp_path / 'masks'), tmp_path / 'out') == 0
+    grays = [pair.read_image()[0, 0, 0] for pair in find_pairs(tmp_path / 'out')]
+    assert grays == [1, 2, 10]
+
+
+@pytest.mark.parametrize('value', ['0', '256'])
+def test_a_value_that_no_mask_can_have_is_refused(folders, tmp_path: Path, capsys, value) -> None:
+    assert _bring_in(folders, tmp_path / 'out', '--not-scored', value) == 2
+    assert f'--not-scored must be in [1, 255], got {value}' in capsys.readouterr().err
 
 
 def test_nothing_is_overwritten(folders, tmp_path: Path, capsys) -> None:

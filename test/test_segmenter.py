@@ -222,3 +222,23 @@ def test_results_can_be_written_as_png(tiny: RoadSegmenter, tmp_path: Path) -> N
     assert cv2.imwrite(str(tmp_path / 'mask.png'), mask)
     read = cv2.imread(str(tmp_path / 'mask.png'), cv2.IMREAD_UNCHANGED)
     np.testing.assert_array_equal(read, mask)
+
+
+@pytest.mark.parametrize('engine', ['torch', 'openvino'])
+def test_the_temperature_divides_the_log_odds(tmp_path: Path, engine: str) -> None:
+    if engine == 'openvino':
+        pytest.importorskip('openvino')
+    torch.manual_seed(0)
+    network = FCN8(width=0.05, head='none')
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    log_odds = []
+    for temperature in (1.0, 2.5):
+        path = tmp_path / f'{temperature}.safetensors'
+        info = ModelInfo({}, InputSize(64, 64), temperature=temperature)
+        checkpoint.save(path, network, info)
+        segmenter = RoadSegmenter.from_checkpoint(path, 'cpu', engine, 'fp32')
+        assert segmenter.info.temperature == temperature
+        probability = np.clip(segmenter.engine(image).astype(np.float64), 1e-6, 1 - 1e-6)
+        log_odds.append(np.log(probability / (1 - probability)))
+    assert np.ptp(log_odds[0]) > 0.1
+    np.testing.assert_allclose(log_odds[1] * 2.5, log_odds[0], atol=1e-3)

@@ -42,7 +42,7 @@ def test_curves_are_drawn(run: Path, options: list[str], capsys) -> None:
     picture = cv2.imread(str(run / 'curves.png'))
     assert picture.shape == (450, 800, 3)
     assert picture.std() > 10
-    assert '| 4 | 0.5 | 80 |' in capsys.readouterr().out
+    assert '| 4 | 0.5 | 80 | 70 |' in capsys.readouterr().out
 
 
 def test_a_folder_without_a_run_is_an_error(tmp_path: Path, capsys) -> None:

@@ -154,7 +154,7 @@ def looks(image: np.ndarray, label: np.ndarray, rng: np.random.Generator, weathe
         image[:] = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.1, 1.5))
     if weather and rng.random() < 0.2:
         jpeg = cv2.imencode('.jpg', image, (cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(20, 80))))
-        image[:] = cv2.imdecode(jpeg[1], cv2.IMREAD_COLOR)  # the channels' order does not matter
+        image[:] = cv2.imdecode(jpeg[1], cv2.IMREAD_COLOR)  # the channels' order hardly matters
     if weather and rng.random() < 0.15:
         cut_out(image, label, rng)
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from training.metrics import LEVELS, RoadCounts
+
 LIMIT, STEP = 25.0, 0.05
 BINS = round(2 * LIMIT / STEP) + 1  # of log odds in -LIMIT..LIMIT
 CENTERS = np.linspace(-LIMIT, LIMIT, BINS)
@@ -31,6 +33,16 @@ class LogitCounts:
 
     def __add__(self, other: LogitCounts) -> LogitCounts:
         return LogitCounts(self.road + other.road, self.not_road + other.not_road)
+
+    def confidences(self, temperature: float) -> RoadCounts:
+        """Return the counts of the 8-bit confidences that these log odds give."""
+        levels = np.rint(255 / (1 + np.exp(-CENTERS / temperature))).astype(np.int64)
+        return RoadCounts(
+            *(
+                np.bincount(levels, counts, minlength=LEVELS).astype(np.int64)
+                for counts in (self.road, self.not_road)
+            )
+        )
 
     def temperature(self) -> float:
         """Return the temperature, 0.25..4, with the least negative log likelihood."""

@@ -18,8 +18,9 @@ from road_seg_ros.checkpoint import ModelInfo
 from road_seg_ros.segmenter import threshold_mask
 from training.calibration import move_threshold
 from training.error_pictures import draw_errors
-from training.kitti_road import ROAD
+from training.kitti_road import ROAD, DataError
 from training.road_training import Batch, RoadTraining
+from training.sampling import Batches
 
 
 class SaveModel(Callback):
@@ -32,16 +33,20 @@ class SaveModel(Callback):
     def on_validation_epoch_end(self, trainer: lightning.Trainer, module: RoadTraining) -> None:
         """Save with temperature and threshold chosen on the validation fold."""
         module.reduce_counts()
-        scores = module.counts.scores()
-        for name, value in scores.items():
-            module.log(name, value, prog_bar=name == 'max_f', rank_zero_only=True)
+        try:
+            scores = module.counts.scores()
+        except ValueError as error:
+            raise DataError(f'the images that validate: {error}') from error
         temperature = module.logit_counts.temperature()
-        threshold = move_threshold(scores['threshold'], temperature)
+        scores['threshold'] = move_threshold(scores['threshold'], temperature)
+        scores['ece'] = module.logit_counts.confidences(temperature).scores()['ece']
+        for name, value in {**scores, 'temperature': temperature}.items():
+            module.log(name, value, prog_bar=name == 'max_f', rank_zero_only=True)
         info = dataclasses.replace(
             self.info,
             temperature=temperature,
-            threshold=threshold,
-            metrics={**scores, 'threshold': threshold, 'epoch': trainer.current_epoch + 1},
+            threshold=scores['threshold'],
+            metrics={**scores, 'epoch': trainer.current_epoch + 1},
         )
         self._save(trainer, module, info)
 
@@ -56,6 +61,20 @@ class SaveModel(Callback):
     def _save(self, trainer: lightning.Trainer, module: RoadTraining, info: ModelInfo) -> None:
         if trainer.is_global_zero:
             checkpoint.save(self.path, module.network, info)
+
+
+class ResumeBatches(Callback):
+    """Tells the batches the epoch before workers fetch the first ones; Lightning does after."""
+
+    def __init__(self, batches: Batches) -> None:
+        self.batches = batches
+
+    def on_load_checkpoint(
+        self, trainer: lightning.Trainer, module: RoadTraining, checkpoint: dict[str, Any]
+    ) -> None:
+        """Go on with the epoch after the last one that ended."""
+        progress = checkpoint['loops']['fit_loop']['epoch_progress']['current']
+        self.batches.set_epoch(progress['processed'])
 
 
 class Pictures(Callback):
@@ -84,7 +103,7 @@ class Pictures(Callback):
         batch_idx: int,
     ) -> None:
         """Show what was right and wrong at a probability of 0.5; outputs: the confidence."""
-        every = max(1, trainer.num_val_batches[0] // self.COUNT)
+        every = -(-trainer.num_val_batches[0] // self.COUNT)
         if batch_idx % every or not trainer.is_global_zero:
             return
         image, label = _bgr(batch[0][0]), batch[1][0].cpu().numpy()

@@ -14,20 +14,19 @@ import argparse
 import json
 import logging
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 from tqdm import tqdm
 
-from road_seg_ros import synthetic
 from road_seg_ros.segmenter import RoadSegmenter, threshold_mask
-from training import augmentation
-from training.dataset import SYNTHETIC_SIZES, Sample
+from training import augmentation, markdown
+from training.dataset import Sample, render_synthetic
 from training.error_pictures import ErrorPictures
 from training.evaluate import add_model_arguments, load
-from training.kitti_road import NOT_ROAD, ROAD, Pair
+from training.kitti_road import Pair
 from training.metrics import RoadCounts
 
 COLUMNS = ('max_f', 'iou', 'threshold', 'ece')
@@ -58,9 +57,9 @@ def weather(effect: Callable[[np.ndarray, np.random.Generator], np.ndarray]) -> 
     return change
 
 
-def small(image: np.ndarray, label: np.ndarray, _: np.random.Generator) -> Sample:
+def small(image: np.ndarray, label: np.ndarray, rng: np.random.Generator) -> Sample:
     """Return what a cheap camera of 480x360 pixels would give: cut, shrunk and compressed."""
-    image, label = crop(4 / 3)(image, label, _)
+    image, label = crop(4 / 3)(image, label, rng)
     image = cv2.resize(image, (480, 360), interpolation=cv2.INTER_AREA)
     label = cv2.resize(label, (480, 360), interpolation=cv2.INTER_NEAREST_EXACT)
     jpeg = cv2.imencode('.jpg', image, (cv2.IMWRITE_JPEG_QUALITY, 50))[1]
@@ -94,7 +93,7 @@ def score(
             counts[name].add(segmenter.confidence(np.ascontiguousarray(seen)), truth)
     counts['synthetic'] = RoadCounts()
     gallery = ErrorPictures(pictures) if pictures else None
-    for seed, (image, label) in enumerate(_synthetic_scenes()):
+    for seed, (image, label) in enumerate(render_synthetic(SYNTHETIC_SCENES, first_seed=0)):
         confidence = segmenter.confidence(image)
         counts['synthetic'].add(confidence, label)
         if gallery:
@@ -107,10 +106,10 @@ def score(
 
 def table(scores: dict[str, dict[str, float]]) -> str:
     """Return scores by condition as a Markdown table."""
-    lines = [f'| condition | {" | ".join(COLUMNS)} |', f'|---|{"---|" * len(COLUMNS)}']
-    for name, values in scores.items():
-        lines.append(f'| {name} | {" | ".join(f"{values[column]:.2f}" for column in COLUMNS)} |')
-    return '\n'.join(lines)
+    return markdown.table(
+        ('condition', *COLUMNS),
+        [(name, *(f'{row[column]:.2f}' for column in COLUMNS)) for name, row in scores.items()],
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -127,6 +126,8 @@ def main(arguments: list[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     try:
         segmenter, pairs = load(args)
+        if args.json:
+            args.json.parent.mkdir(parents=True, exist_ok=True)
         scores = score(segmenter, pairs, args.pictures)
     except (ValueError, OSError) as error:  # CheckpointError, EngineError, DataError
         print(f'error: {error}', file=sys.stderr)
@@ -135,12 +136,6 @@ def main(arguments: list[str] | None = None) -> int:
     if args.json:
         args.json.write_text(json.dumps(scores, indent=2), encoding='utf-8')
     return 0
-
-
-def _synthetic_scenes() -> Iterator[Sample]:
-    for seed in range(SYNTHETIC_SCENES):
-        scene = synthetic.render(seed, *SYNTHETIC_SIZES[seed % len(SYNTHETIC_SIZES)])
-        yield scene.image, np.where(scene.road > 0, ROAD, NOT_ROAD).astype(np.uint8)
 
 
 if __name__ == '__main__':

@@ -25,8 +25,10 @@ AT_LEAST_1 = (
     'checkpoint_every',
 )
 AT_LEAST_0 = (
+    'seed',
     'workers',
     'synthetic',
+    'warmup_epochs',
     'weight_decay',
     'l2',
     'init_std',
@@ -63,7 +65,7 @@ class TrainingConfig:
     folds: int = 0  # the images are split into this many folds; 0 validates on none
     fold: int = -1  # the one to validate on; -1 is all of them in turn: cross-validation
     synthetic: int = 0  # synthetic scenes added to every epoch
-    augmentation: str = 'weather'
+    augmentation: str = 'weather'  # but for camera and weather, images are stretched to the input
     many_shapes: bool = False  # half of the batches are cut for other cameras' aspect ratios
     crop: float = 1.0  # share of the input's pixels that an augmented image has
 
@@ -133,11 +135,13 @@ class TrainingConfig:
                 'epochs must be a multiple of validate_every, so that the last one is validated; '
                 f'got {self.epochs} and {self.validate_every}'
             )
-        if self.folds == 1 or self.folds < 0 or not -1 <= self.fold < max(self.folds, 1):
+        if self.folds == 1 or self.folds < 0 or not -1 <= self.fold < max(self.folds, 0):
             raise ConfigError(
                 'folds must be 0 or at least 2, and fold in [-1, folds), got '
                 f'{self.folds} and {self.fold}'
             )
+        if self.width > 4:
+            raise ConfigError(f'width must be at most 4, got {self.width}')
         augments = self.augmentation in ('camera', 'weather')
         if (self.many_shapes or self.crop < 1) and not augments:
             raise ConfigError('many_shapes and crop need augmentation camera or weather')
@@ -155,7 +159,7 @@ def read(path: str | Path, overrides: Sequence[str] = ()) -> TrainingConfig:
     """
     try:
         values = yaml.safe_load(Path(path).read_text(encoding='utf-8')) or {}
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f'cannot read the configuration {path}: {error}') from error
     if not isinstance(values, dict):
         raise ConfigError(f'{path} must hold `key: value` lines')

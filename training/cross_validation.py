@@ -12,7 +12,7 @@ import numpy as np
 
 from road_seg_ros import checkpoint
 from road_seg_ros.segmenter import RoadSegmenter
-from training import report
+from training import markdown, report
 from training.evaluate import score_images
 from training.kitti_road import Pair, split_fold
 
@@ -59,14 +59,14 @@ def summarise(out: Path, pairs: Sequence[Pair], folds: int) -> dict[str, Any]:
         'pooled': report.build(everything, threshold),
         'folds': of_folds,
     }
-    text = markdown(summary)
+    text = as_markdown(summary)
     (out / 'cross_validation.json').write_text(json.dumps(summary, indent=2), encoding='utf-8')
     (out / 'cross_validation.md').write_text(f'{text}\n', encoding='utf-8')
     log.info('%s', text)
     return summary
 
 
-def markdown(summary: Mapping[str, Any]) -> str:
+def as_markdown(summary: Mapping[str, Any]) -> str:
     """Return mean and standard deviation over the folds as Markdown."""
     parts = []
     for view, title in report.VIEWS.items():
@@ -75,12 +75,12 @@ def markdown(summary: Mapping[str, Any]) -> str:
             continue
         pooled = summary['pooled']['confidence_interval'][view]
         heads = ['category', *SCORES, 'max_f of all images, 95 %']
-        parts += [f'{title}:', '', f'| {" | ".join(heads)} |', f'|{"---|" * len(heads)}']
+        rows = []
         for category in mean:
             cells = [f'{mean[category][s]:.2f} ± {spread[category][s]:.2f}' for s in SCORES]
             interval = '{:.1f} to {:.1f}'.format(*pooled[category]['max_f'])
-            parts.append(f'| {category} | {" | ".join(cells)} | {interval} |')
-        parts.append('')
+            rows.append((category, *cells, interval))
+        parts += [f'{title}:', '', markdown.table(heads, rows), '']
     parts.append(
         f'Mean ± standard deviation over {len(summary["folds"])} folds, percentages; iou at '
         f'threshold {summary["threshold"]:.3f}. Temperature {summary["temperature"]:.3f}.'
@@ -93,11 +93,16 @@ def _over_folds(reports: Sequence[Mapping[str, Any]], statistic: Any) -> dict[st
     for view in report.VIEWS:
         if any(one[view] is None for one in reports):
             continue
+        categories = dict.fromkeys(category for one in reports for category in one[view])
         summary[view] = {
             category: {
-                score: float(statistic([one[view][category][score] for one in reports]))
+                score: float(
+                    statistic(
+                        [one[view][category][score] for one in reports if category in one[view]]
+                    )
+                )
                 for score in SCORES
             }
-            for category in reports[0][view]
+            for category in categories
         }
     return summary

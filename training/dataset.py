@@ -12,12 +12,12 @@ from torch.utils.data import DataLoader, Dataset
 
 from road_seg_ros import synthetic
 from road_seg_ros.checkpoint import InputSize
-from road_seg_ros.frames import read_image
+from road_seg_ros.frames import list_files, read_image
 from road_seg_ros.segmenter import resize
 from training import augmentation
 from training.config import TrainingConfig
-from training.devices import Devices
 from training.kitti_road import IMAGE_SUFFIXES, NOT_ROAD, NOT_SCORED, ROAD, DataError
+from training.process import Process
 from training.sampling import Batches, Draw, batch_sizes
 
 Sample = tuple[np.ndarray, np.ndarray]  # image uint8 (H, W, 3) BGR, label uint8 (H, W)
@@ -29,12 +29,15 @@ SYNTHETIC_SIZES = ((375, 1242), (360, 640), (480, 640), (400, 1000))
 
 
 class TrainingSet(Dataset):
-    """Augmented (image uint8 (3, h, w) RGB, label int64 (h, w)); indexed by a `Draw`."""
+    """Augmented (image uint8 (3, h, w) RGB, label uint8 (h, w)); indexed by a `Draw`."""
 
     def __init__(self, samples: Sequence[Sample], size: InputSize, kind: str) -> None:
-        self.samples = samples
         self.pixels = size.height * size.width
         self.kind = kind
+        self.moves_camera = kind in ('camera', 'weather')
+        self.samples = samples
+        if not self.moves_camera:  # whole images, always of one size: resized once
+            self.samples = [_resize(*sample, (size.height, size.width)) for sample in samples]
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -42,20 +45,15 @@ class TrainingSet(Dataset):
     def __getitem__(self, draw: Draw) -> tuple[torch.Tensor, torch.Tensor]:
         bgr, label = self.samples[draw.index]
         rng = np.random.default_rng(draw.seed)
-        if self.kind in ('camera', 'weather'):
+        if self.moves_camera:
             bgr, label = augmentation.view(bgr, label, draw.size, self.pixels, rng)
             image = bgr[..., ::-1].copy()
             augmentation.looks(image, label, rng, weather=self.kind == 'weather')
-            return _chw(image), torch.from_numpy(label).long()
-        # Otherwise the whole image as the node sees it, mirrored or not.
+            return _chw(image), torch.from_numpy(label)
         every_second = self.kind == 'flip_every_second' and draw.position % 2 == 1
         mirrored = every_second or (self.kind == 'flip' and rng.random() < 0.5)
         step = -1 if mirrored else 1
-        image = resize(bgr, draw.size)[:, ::step, ::-1]
-        label = cv2.resize(label, draw.size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)[
-            :, ::step
-        ]
-        return _chw(image), torch.from_numpy(label.copy()).long()
+        return _chw(bgr[:, ::step, ::-1]), torch.from_numpy(label[:, ::step].copy())
 
 
 class ValidationSet(Dataset):
@@ -73,16 +71,15 @@ class ValidationSet(Dataset):
         return _chw(resize(image, self.size.fit(*label.shape))[..., ::-1]), torch.from_numpy(label)
 
 
-def render_synthetic(count: int) -> list[Sample]:
+def render_synthetic(count: int, first_seed: int = FIRST_TRAINING_SEED) -> list[Sample]:
     """Return `count` synthetic scenes with their labels, always the same ones, of many sizes."""
-    scenes = (
-        synthetic.render(FIRST_TRAINING_SEED + index, *SYNTHETIC_SIZES[index % 4])
-        for index in range(count)
-    )
-    return [
-        (scene.image, np.where(scene.road > 0, ROAD, NOT_ROAD).astype(np.uint8))
-        for scene in scenes
-    ]
+    samples = []
+    for index in range(count):
+        size = SYNTHETIC_SIZES[index % len(SYNTHETIC_SIZES)]
+        scene = synthetic.render(first_seed + index, *size)
+        label = np.where(scene.road > 0, ROAD, NOT_ROAD).astype(np.uint8)
+        samples.append((scene.image, label))
+    return samples
 
 
 def read_unlabelled(folder: Path) -> list[Sample]:
@@ -91,7 +88,7 @@ def read_unlabelled(folder: Path) -> list[Sample]:
 
     DataError if there is none, or one cannot be decoded.
     """
-    paths = sorted(p for p in folder.glob('*') if p.suffix.lower() in IMAGE_SUFFIXES)
+    paths = list_files(folder, IMAGE_SUFFIXES) if folder.is_dir() else []
     if not paths:
         raise DataError(f'{folder} holds no .png, .jpg or .webp image')
     samples = []
@@ -104,23 +101,25 @@ def read_unlabelled(folder: Path) -> list[Sample]:
 
 
 def training_loader(
-    samples: Sequence[Sample], settings: TrainingConfig, devices: Devices
+    samples: Sequence[Sample], settings: TrainingConfig, process: Process
 ) -> DataLoader:
-    """Return the loader of a device's share of the augmented batches."""
+    """Return the loader of a process's share of the augmented batches."""
+    cv2.setNumThreads(0)  # its pool of threads does not survive the fork to a worker
     size = settings.input_size
     batches = Batches(
         len(samples),
         settings.batch_size,
         batch_sizes(size, settings.crop, settings.many_shapes),
         settings.seed,
-        devices.rank,
-        devices.world_size,
+        process.rank,
+        process.world_size,
     )
     return DataLoader(
         TrainingSet(samples, size, settings.augmentation),
         batch_sampler=batches,
         num_workers=settings.workers,
         persistent_workers=settings.workers > 0,
+        generator=torch.Generator(),  # leaves the global one, and so dropout, alone
         pin_memory=torch.cuda.is_available(),
     )
 

@@ -110,7 +110,7 @@ def main(arguments: list[str] | None = None) -> int:
     scores['model'] = str(checkpoint.find(args.model))
     scores['model_threshold'] = segmenter.threshold
     scores['flip'] = args.flip
-    text = report.markdown(scores)
+    text = report.as_markdown(scores)
     print(text)
     if args.markdown:
         args.markdown.write_text(f'{text}\n', encoding='utf-8')
@@ -168,7 +168,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _validation_pairs(pairs: Sequence[Pair], training: Mapping[str, Any]) -> list[Pair]:
-    if training.get('fold', -1) < 0 or 'folds' not in training:
+    if training.get('fold', -1) < 0 or not training.get('folds'):
         raise DataError('this model was trained without a validation fold')
     return split_fold(pairs, training['folds'], training['fold'])[1]
 

@@ -110,7 +110,7 @@ def split_pairs(pairs: Sequence[Pair], training: Mapping[str, Any]) -> Split:
     every second image. ExportError if a part would be empty.
     """
     folds, fold = training.get('folds'), training.get('fold', -1)
-    if folds is not None and fold >= 0:
+    if folds and fold >= 0:
         used, held_out = split_fold(pairs, folds, fold)
         description = f'fold {fold} of {folds}, which the model was not trained on'
     else:

@@ -94,7 +94,11 @@ def find_pairs(folder: str | Path) -> list[Pair]:
                 f'{directory} does not exist; --data takes the folder that holds '
                 "training/image_2 and training/gt_image_2 (KITTI Road's own layout)"
             )
-    images = {p.stem: p for p in images_dir.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES}
+    paths = sorted(p for p in images_dir.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+    images = {path.stem: path for path in paths}
+    if len(images) < len(paths):
+        twice = next(a for a, b in zip(paths, paths[1:], strict=False) if a.stem == b.stem)
+        raise DataError(f'{twice.stem} is there twice in {images_dir}, with two endings')
     labels = {
         f'{match[1]}_{match[2]}': path
         for path in labels_dir.glob('*.png')

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
-from training.kitti_road import NOT_SCORED, ROAD
+from training.kitti_road import NOT_ROAD, NOT_SCORED, ROAD
 
 
 def log_odds(logits: torch.Tensor) -> torch.Tensor:
@@ -70,18 +70,18 @@ def lovasz_hinge(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
 def pixel_weight(labels: torch.Tensor, boundary: float, radius: int = 4) -> torch.Tensor:
     """
-    Return 0 where nothing is scored, 1 + boundary within `radius` px of the road's edge, else 1.
+    Return 1, or 1 + boundary within `radius` px of both road and not road; 0 where not scored.
 
     labels: (N, H, W). Returns float32 (N, H, W).
     """
     weight = (labels != NOT_SCORED).float()
     if not boundary:
         return weight
-    road = (labels == ROAD).float()[:, None]
-    kernel = 2 * radius + 1
-    grown = functional.max_pool2d(road, kernel, stride=1, padding=radius)
-    shrunk = -functional.max_pool2d(-road, kernel, stride=1, padding=radius)
-    return weight * (1 + boundary * (grown - shrunk)[:, 0])
+    near = [
+        functional.max_pool2d((labels == kind).float()[:, None], 2 * radius + 1, 1, radius)
+        for kind in (ROAD, NOT_ROAD)
+    ]
+    return weight * (1 + boundary * (near[0] * near[1])[:, 0])
 
 
 # By the name that the configuration gives them.

@@ -4,8 +4,8 @@ Bring your own images and masks into the layout that training and evaluation rea
     python -m training.own_data --images DIR --masks DIR --out DIR [--not-scored 128]
 
 An image `street 7.jpg` and its mask `street 7.png` have the same name but for the ending. A mask
-has one value a pixel: 0 is not road, the value of --not-scored is neither trained on nor counted,
-everything else is road. OUT becomes a folder for --data; nothing in it is overwritten.
+is a grey PNG of 8 bits: 0 is not road, the value of --not-scored is neither trained on nor
+counted, everything else is road. OUT becomes a folder for --data; nothing in it is overwritten.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from road_seg_ros.frames import read_image
+from road_seg_ros.frames import list_files, read_image
 from training.kitti_road import IMAGE_SUFFIXES, NOT_ROAD, NOT_SCORED, ROAD, DataError
 
 CATEGORY = 'own'
@@ -32,11 +32,13 @@ def bring_in(images: Path, masks: Path, out: Path, not_scored: int | None = None
     """
     Write OUT/training/image_2 and gt_image_2 and return how many pairs they hold.
 
-    The images are copied as they are and numbered in the order of their names, so that neighbours
-    in time stay neighbours and fall into the same fold. DataError on an image without a mask, a
-    mask of another size or with several channels that differ, or an OUT that has data already.
+    The images are copied as they are and numbered in their names' order (2 before 10), so that
+    neighbours in time stay neighbours and fall into the same fold. DataError on an image without
+    a mask, a mask of another size or kind, or an OUT that has data already.
     """
-    image_paths, mask_paths = _by_stem(images), _by_stem(masks)
+    if not_scored is not None and not 1 <= not_scored <= 255:
+        raise DataError(f'--not-scored must be in [1, 255], got {not_scored}')
+    image_paths, mask_paths = _by_stem(images, IMAGE_SUFFIXES), _by_stem(masks, ('.png',))
     missing = sorted(image_paths.keys() ^ mask_paths.keys())
     if missing:
         raise DataError(
@@ -61,8 +63,8 @@ def _write(
     folders = [out / 'image_2', out / 'gt_image_2']
     for folder in folders:
         folder.mkdir(parents=True)
-    for index, stem in enumerate(tqdm(sorted(image_paths), unit='image')):
-        label = _label(mask_paths[stem], not_scored)
+    for index, stem in enumerate(tqdm(image_paths, unit='image')):
+        label = _read_label(mask_paths[stem], not_scored)
         image = read_image(image_paths[stem])
         if image is None or image.shape[:2] != label.shape:
             raise DataError(
@@ -74,26 +76,36 @@ def _write(
         colors = np.zeros((*label.shape, 3), np.uint8)
         for value, color in BGR.items():
             colors[label == value] = color
-        cv2.imwrite(str(folders[1] / f'{CATEGORY}_road_{index:06d}.png'), colors)
+        if not cv2.imwrite(str(folders[1] / f'{CATEGORY}_road_{index:06d}.png'), colors):
+            raise OSError(f'{folders[1]} cannot be written to')
 
 
-def _by_stem(folder: Path) -> Mapping[str, Path]:
+def _by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
+    """Return the files of a folder by their name without ending, in the order of their numbers."""
     if not folder.is_dir():
         raise DataError(f'{folder} does not exist')
-    paths = [p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES]
-    if not paths:
-        raise DataError(f'{folder} holds no .png, .jpg or .webp image')
-    return {path.stem: path for path in paths}
+    by_stem: dict[str, Path] = {}
+    for path in list_files(folder, suffixes):
+        if path.stem in by_stem:
+            raise DataError(f'{by_stem[path.stem]} and {path} have the same name; keep one')
+        by_stem[path.stem] = path
+    if not by_stem:
+        raise DataError(f'{folder} holds no {" or ".join(suffixes)} image')
+    return by_stem
 
 
-def _label(path: Path, not_scored: int | None) -> np.ndarray:
+def _read_label(path: Path, not_scored: int | None) -> np.ndarray:
     """Return a mask as a label, uint8 (H, W) of NOT_ROAD, ROAD and NOT_SCORED."""
-    mask = read_image(path)
+    mask = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
     if mask is None:
         raise DataError(f'{path} cannot be decoded as an image')
-    if np.any(mask != mask[..., :1]):
-        raise DataError(f'{path} is coloured; a mask has one value a pixel, 0 for not road')
-    mask = mask[..., 0]
+    if mask.ndim == 3 and mask.shape[2] == 3 and not np.any(mask != mask[..., :1]):
+        mask = mask[..., 0]  # grey, saved as RGB
+    if mask.ndim != 2 or mask.dtype != np.uint8:
+        raise DataError(
+            f'{path} has {1 if mask.ndim == 2 else mask.shape[2]} channels of {mask.dtype}; a '
+            'mask is a grey PNG of 8 bits, 0 for not road, without colours, palette or alpha'
+        )
     label = np.where(mask > 0, ROAD, NOT_ROAD).astype(np.uint8)
     if not_scored is not None:
         label[mask == not_scored] = NOT_SCORED

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from training import markdown
 from training.bootstrap import confidence_intervals
 from training.kitti_road import DataError
 from training.metrics import RoadCounts
@@ -75,7 +76,7 @@ def build(results: Sequence[ImageResult], threshold: float) -> dict[str, Any]:
     return {**report, 'images': len(results)}
 
 
-def markdown(report: Mapping[str, Any]) -> str:
+def as_markdown(report: Mapping[str, Any]) -> str:
     """Return a report as Markdown: a table of each view that was scored, and how to read it."""
     parts = []
     for view, title in VIEWS.items():
@@ -96,13 +97,13 @@ def table(
 ) -> str:
     """Return scores and confidence intervals of one view as a Markdown table."""
     heads = ['category', *COLUMNS, *(f'{name} 95 %' for name in INTERVALS)]
-    lines = [f'| {" | ".join(heads)} |', f'|{"---|" * len(heads)}']
+    rows = []
     for category, values in scores.items():
         cells = [category]
         cells += [f'{values[name]:.{3 if name == "threshold" else 2}f}' for name in COLUMNS]
         cells += ['{:.1f} to {:.1f}'.format(*intervals[category][name]) for name in INTERVALS]
-        lines.append(f'| {" | ".join(cells)} |')
-    return '\n'.join(lines)
+        rows.append(cells)
+    return markdown.table(heads, rows)
 
 
 def _scores(counts: RoadCounts, threshold: float, what: str) -> dict[str, float]:

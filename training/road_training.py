@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import lightning
@@ -15,13 +16,17 @@ from road_seg_ros.fcn8 import FCN8
 from training import losses
 from training.backbone import NORMALIZATIONS
 from training.calibration import LogitCounts
-from training.config import TrainingConfig
+from training.config import ConfigError, TrainingConfig
 from training.kitti_road import NOT_SCORED, ROAD
 from training.metrics import RoadCounts
 
 Batch = tuple[torch.Tensor, torch.Tensor]  # see TrainingSet and ValidationSet
 
 POLY_POWER = 0.9  # DeepLab's schedule: lr * (1 - step / steps) ** 0.9
+
+
+class TrainingError(ValueError):
+    """A training that has gone wrong; says what to change."""
 
 
 class RoadTraining(lightning.LightningModule):
@@ -55,7 +60,7 @@ class RoadTraining(lightning.LightningModule):
     def on_fit_start(self) -> None:
         """Bring the teacher along."""
         for teacher in self._teacher:
-            teacher.to(self.device)
+            teacher.to(self.device, memory_format=torch.channels_last)
 
     def on_train_epoch_start(self) -> None:
         """Seed dropout by the epoch: a resumed run then ends as an uninterrupted one."""
@@ -66,9 +71,19 @@ class RoadTraining(lightning.LightningModule):
     def training_step(self, batch: Batch, _: int) -> torch.Tensor:
         """Return the batch's loss over its scored pixels."""
         images, labels = batch
-        loss = self.loss(self(images), images, labels).mean()
+        loss = self.loss(self(images), images, labels.long()).mean()
+        self._last_loss = loss.detach()
         self.log('loss', loss, prog_bar=True, on_step=True, on_epoch=True, sync_dist=True)
         return loss
+
+    def on_train_epoch_end(self) -> None:
+        """Give up where there is nothing left to learn from. TrainingError says what to lower."""
+        if not torch.isfinite(self._last_loss):
+            raise TrainingError(
+                f'the loss is {float(self._last_loss)} in epoch {self.current_epoch + 1}; lower '
+                f'lr (now {self.settings.lr}) and backbone_lr ({self.settings.backbone_lr}), or '
+                'give a longer warmup_epochs'
+            )
 
     def loss(
         self, logits: torch.Tensor, images: torch.Tensor, labels: torch.Tensor
@@ -82,7 +97,8 @@ class RoadTraining(lightning.LightningModule):
         if not self._teacher:
             return of_labels
         with torch.no_grad():
-            taught = self._teacher[0].log_odds(images)
+            teacher = self._teacher[0]
+            taught = teacher.log_odds(images if teacher.bgr_to_rgb else images.flip(1))
         everywhere = torch.ones_like(weight)  # the teacher knows what no one labelled
         of_teacher = losses.imitation(logits, taught, everywhere, settings.imitation_temperature)
         return (1 - settings.imitation) * of_labels + settings.imitation * of_teacher
@@ -119,8 +135,33 @@ class RoadTraining(lightning.LightningModule):
                 )
                 setattr(counts, name, total.cpu().numpy())
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the settings, for a run that goes on from here."""
+        checkpoint['settings'] = dataclasses.asdict(self.settings)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse to go on with other settings: they would be true of neither part."""
+        before, now = checkpoint['settings'], dataclasses.asdict(self.settings)
+        changed = [name for name in now if now[name] != before.get(name) and name != 'workers']
+        if changed:
+            name = changed[0]
+            raise ConfigError(
+                f'--resume goes on with the settings of the run; {name} was {before.get(name)!r} '
+                f'and is {now[name]!r} now'
+            )
+
     def configure_optimizers(self) -> dict[str, Any]:
-        """Adam, with its own learning rate for the VGG features, stepped every batch."""
+        """Return the optimiser, and its schedule stepped every batch."""
+        optimizer, schedule = self.optimizer_and_schedule(self.trainer.estimated_stepping_batches)
+        return {
+            'optimizer': optimizer,
+            'lr_scheduler': {'scheduler': schedule, 'interval': 'step'},
+        }
+
+    def optimizer_and_schedule(
+        self, steps: int
+    ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LambdaLR]:
+        """Return Adam, with its own learning rate for the VGG features, for so many steps."""
         settings = self.settings
         decay = settings.weight_decay or settings.l2
         groups: dict[tuple[float, float], list[nn.Parameter]] = {}
@@ -141,7 +182,6 @@ class RoadTraining(lightning.LightningModule):
             ],
             fused=True,
         )
-        steps = self.trainer.estimated_stepping_batches
         warmup = settings.warmup_epochs * steps / settings.epochs
 
         def factor(step: int) -> float:
@@ -150,11 +190,7 @@ class RoadTraining(lightning.LightningModule):
             start = min(1.0, (step + 1) / (warmup + 1))
             return start * max(0.0, 1 - step / steps) ** POLY_POWER
 
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-        return {
-            'optimizer': optimizer,
-            'lr_scheduler': {'scheduler': schedule, 'interval': 'step'},
-        }
+        return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
 
 
 def _first_blocks(network: FCN8, blocks: int) -> list[nn.Parameter]:

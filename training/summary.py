@@ -12,10 +12,14 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
+import numpy as np
+
+from training import markdown
+
 # The original project's loss by epoch, read as the sum over the epoch's 20 batches.
 PUBLISHED = {1: 22.35, 10: 2.85, 20: 1.72, 30: 1.39, 40: 1.18, 50: 0.97}
 PUBLISHED_BATCHES = 20
-COLUMNS = ('loss_epoch', 'max_f', 'iou', 'avg_precision', 'threshold')
+COLUMNS = ('loss_epoch', 'max_f', 'iou', 'ece', 'threshold', 'temperature')
 
 
 def read_epochs(out: Path) -> dict[int, dict[str, float]]:
@@ -40,13 +44,14 @@ def table(epochs: dict[int, dict[str, float]], rows: int = 12) -> str:
     numbers = list(epochs)
     if any('max_f' in values for values in epochs.values()):
         numbers = [number for number in numbers if 'max_f' in epochs[number]]
-    every = -(-len(numbers) // rows)
-    lines = [f'| epoch | {" | ".join(COLUMNS)} |', f'|---|{"---|" * len(COLUMNS)}']
-    for number in numbers[::-1][::every][::-1]:
-        values = epochs[number]
-        cells = (f'{values[name]:.4g}' if name in values else '' for name in COLUMNS)
-        lines.append(f'| {number} | {" | ".join(cells)} |')
-    return '\n'.join(lines)
+    every = max(1, -(-len(numbers) // rows))
+    return markdown.table(
+        ('epoch', *COLUMNS),
+        [
+            (str(number), *(f'{epochs[number].get(name, np.nan):.4g}' for name in COLUMNS))
+            for number in numbers[::-1][::every][::-1]
+        ],
+    )
 
 
 def plot(epochs: dict[int, dict[str, float]], path: Path, published: bool = False) -> None:

@@ -4,7 +4,8 @@ How fast a configuration trains here, and whether the data or the network is the
     python -m training.throughput --config training/configs/kitti.yaml --data KITTI_DIR
 
 Prints images per second of preparing the data alone, of the steps alone (forward, backward and
-optimiser on one batch over and over), and of both together as in training.
+optimiser on one batch over and over), and of both together. Averaging, logs and checkpoints are
+left out.
 """
 
 from __future__ import annotations
@@ -16,18 +17,16 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import torch
 
 from training import config
-from training.backbone import BackboneError
 from training.config import ConfigError, TrainingConfig
 from training.dataset import render_synthetic, training_loader
-from training.devices import Devices
-from training.kitti_road import DataError, find_pairs, read_all
+from training.kitti_road import find_pairs, read_all
+from training.process import Process
 from training.road_training import Batch
-from training.train import Files, new_module
+from training.train import USER_ERRORS, Files, new_module
 
 WARM_UP = 3  # batches
 DTYPES = {'bf16-mixed': torch.bfloat16, '16-mixed': torch.float16}
@@ -40,7 +39,7 @@ def measure(settings: TrainingConfig, files: Files, batches: int) -> dict[str, f
     batches: how many are timed, after a few to warm up.
     """
     samples = read_all(find_pairs(files.data)) + render_synthetic(settings.synthetic)
-    loader = training_loader(samples, settings, Devices())
+    loader = training_loader(samples, settings, Process())
     device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     step = _training_step(settings, files, device)
 
@@ -62,14 +61,13 @@ def _training_step(
     torch.set_float32_matmul_precision('high')
     module = new_module(settings, files).to(device).train()
     module.on_fit_start()
-    module._trainer = SimpleNamespace(estimated_stepping_batches=10**6)
-    optimizer = module.configure_optimizers()['optimizer']
+    optimizer, _ = module.optimizer_and_schedule(steps=1)  # which the schedule is not part of
     dtype = DTYPES.get(settings.precision)
 
     def step(batch: Batch) -> None:
         images, labels = (part.to(device, non_blocking=True) for part in batch)
         with torch.autocast(device.type, dtype, enabled=dtype is not None):
-            loss = module.loss(module(images), images, labels).mean()
+            loss = module.loss(module(images), images, labels.long()).mean()
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -102,7 +100,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument('--config', type=Path, required=True, help='a file of training/configs')
     parser.add_argument('--data', type=Path, required=True, help="KITTI Road's folder")
     parser.add_argument('--backbone', type=Path, help='VGG-16 weights as .safetensors')
-    parser.add_argument('--teacher', type=Path, help='model file to imitate')
+    parser.add_argument('--teacher', help='model file to imitate')
     parser.add_argument('--batches', type=int, default=30, help='batches timed, default 30')
     parser.add_argument('--json', type=Path, help='write the figures to this file')
     parser.add_argument('settings', nargs='*', metavar='key=value', help='override a setting')
@@ -110,8 +108,12 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         settings = config.read(args.config, args.settings)
         files = Files(args.data, Path(), args.backbone, args.teacher)
+        if args.batches < 1:
+            raise ConfigError(f'--batches must be at least 1, got {args.batches}')
+        if args.json:
+            args.json.parent.mkdir(parents=True, exist_ok=True)
         figures = measure(settings, files, args.batches)
-    except (ConfigError, DataError, BackboneError) as error:
+    except (*USER_ERRORS, OSError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
     for name in ('data', 'steps', 'both'):

@@ -39,7 +39,7 @@ from road_seg_ros.engines.torch_engine import RoadProbability
 from road_seg_ros.fcn8 import FCN8
 from training import config, cross_validation, summary
 from training.backbone import NORMALIZATIONS, BackboneError, start_weights
-from training.callbacks import Pictures, Progress, SaveModel
+from training.callbacks import Pictures, Progress, ResumeBatches, SaveModel
 from training.config import ConfigError, TrainingConfig
 from training.dataset import (
     Sample,
@@ -48,11 +48,14 @@ from training.dataset import (
     render_synthetic,
     training_loader,
 )
-from training.devices import Devices
 from training.kitti_road import DataError, Pair, find_pairs, read_all, split_fold
-from training.road_training import RoadTraining
+from training.process import Process
+from training.road_training import RoadTraining, TrainingError
 
-DATA_LICENSE = 'KITTI: CC BY-NC-SA 3.0 (https://www.cvlibs.net/datasets/kitti)'
+KITTI_LICENSE = 'KITTI: CC BY-NC-SA 3.0 (https://www.cvlibs.net/datasets/kitti)'
+
+# What a user can mend; all are ValueErrors that say how.
+USER_ERRORS = (ConfigError, DataError, BackboneError, CheckpointError, TrainingError)
 
 log = logging.getLogger('training')
 
@@ -64,7 +67,7 @@ class Files:
     data: Path
     out: Path
     backbone: Path | None = None
-    teacher: Path | None = None
+    teacher: str | None = None  # as `checkpoint.find` takes it
     unlabelled: Path | None = None
 
 
@@ -82,6 +85,7 @@ def train(settings: TrainingConfig, files: Files, resume: bool = False) -> None:
     others = render_synthetic(settings.synthetic)
     if files.unlabelled:
         others += read_unlabelled(files.unlabelled)
+    _check_folds(settings, pairs)
     if settings.folds == 0 or settings.fold >= 0:
         train_once(settings, files, samples, others, resume)
         return
@@ -93,7 +97,7 @@ def train(settings: TrainingConfig, files: Files, resume: bool = False) -> None:
             continue
         again = resume and _last_checkpoint(model.parent).is_file()
         train_once(one, dataclasses.replace(files, out=model.parent), samples, others, again)
-    if Devices.of_this_machine().rank == 0:
+    if Process.of_environment().rank == 0:
         cross_validation.summarise(files.out, pairs, settings.folds)
 
 
@@ -108,7 +112,7 @@ def train_once(
     lightning.seed_everything(settings.seed, workers=True, verbose=False)
     torch.set_float32_matmul_precision('high')
     files.out.mkdir(parents=True, exist_ok=True)
-    devices = Devices.of_this_machine()
+    process = Process.of_environment()
 
     # Data
     size = settings.input_size
@@ -117,9 +121,9 @@ def train_once(
         train_pairs, val_pairs = split_fold(train_pairs, settings.folds, settings.fold)
     log.info('%d images train, %d validate', len(train_pairs), len(val_pairs))
     train_loader = training_loader(
-        [*(samples[pair] for pair in train_pairs), *others], settings, devices
+        [*(samples[pair] for pair in train_pairs), *others], settings, process
     )
-    mine = val_pairs[devices.rank :: devices.world_size]
+    mine = val_pairs[process.rank :: process.world_size]
     val_loader = DataLoader(ValidationSet([samples[pair] for pair in mine], size))
 
     # Network
@@ -131,15 +135,14 @@ def train_once(
         settings.threshold,
         settings.temperature,
         training=dataclasses.asdict(settings),
-        data=f'KITTI Road, {len(train_pairs)} images for training, {len(val_pairs)} (fold '
-        f'{settings.fold} of {settings.folds}) for validation; {settings.synthetic} synthetic '
-        f'scenes for training; teacher: {files.teacher.name if files.teacher else "none"}',
-        data_license=DATA_LICENSE,
+        data=_describe(settings, files, train_pairs, val_pairs, len(others)),
+        data_license=KITTI_LICENSE if _is_kitti(train_pairs) else '',
     )
 
     # Loop
     save = SaveModel(files.out / 'model.safetensors', info)
     callbacks = [
+        ResumeBatches(train_loader.batch_sampler),
         save,  # before EMA: it saves the averaged weights while they are in place
         Pictures(),
         Progress(),
@@ -152,11 +155,12 @@ def train_once(
             save_on_train_epoch_end=True,  # every epoch, not only those that validate
         ),
     ]
+    ema = EMAWeightAveraging(decay=settings.ema)
     if settings.ema:
-        callbacks.append(EMAWeightAveraging(decay=settings.ema))
+        callbacks.append(ema)
     trainer = lightning.Trainer(
         default_root_dir=files.out,
-        **devices.trainer_arguments(),
+        **process.trainer_arguments(),
         max_epochs=settings.epochs,
         precision=settings.precision,
         check_val_every_n_epoch=settings.validate_every,
@@ -166,7 +170,9 @@ def train_once(
         callbacks=callbacks,
         logger=[
             TensorBoardLogger(files.out, name='', version='tensorboard'),
-            CSVLogger(files.out, name='csv'),  # a new version_N each time, a resumed run's too
+            CSVLogger(
+                files.out, name='csv', flush_logs_every_n_steps=1
+            ),  # a new version_N each time, a resumed run's too
         ],
     )
     trainer.fit(
@@ -176,11 +182,38 @@ def train_once(
         ckpt_path=_last_checkpoint(files.out) if resume else None,
     )
     if not val_pairs:
+        if settings.ema:
+            ema.on_train_end(trainer, module)  # once more: a finished run that is resumed has none
         save.write(trainer, module)
     if trainer.is_global_zero:
         epochs = summary.read_epochs(files.out)
         summary.plot(epochs, files.out / 'curves.png')
         log.info('%s\n%s: %s', summary.table(epochs), save.path, save.describe())
+
+
+def _describe(
+    settings: TrainingConfig,
+    files: Files,
+    train_pairs: Sequence[Pair],
+    val_pairs: Sequence[Pair],
+    others: int,
+) -> str:
+    """Return what a model learned from, for its file."""
+    parts = [
+        f'{"KITTI Road" if _is_kitti(train_pairs) else files.data.resolve().name}: '
+        f'{len(train_pairs)} images for training',
+        f'{len(val_pairs)} (fold {settings.fold} of {settings.folds}) for validation'
+        if val_pairs
+        else 'none for validation',
+        f'{settings.synthetic} synthetic scenes for training',
+        f'{others - settings.synthetic} unlabelled images',
+        f'teacher {checkpoint.find(files.teacher).name}' if files.teacher else 'no teacher',
+    ]
+    return '; '.join(parts)
+
+
+def _is_kitti(pairs: Sequence[Pair]) -> bool:
+    return {pair.category for pair in pairs} <= {'um', 'umm', 'uu'}
 
 
 def new_module(settings: TrainingConfig, files: Files) -> RoadTraining:
@@ -205,7 +238,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         '--backbone', type=Path, help='VGG-16 weights as .safetensors, torchvision key names'
     )
-    parser.add_argument('--teacher', type=Path, help='model file to imitate')
+    parser.add_argument('--teacher', help='model file to imitate')
     parser.add_argument(
         '--unlabelled', type=Path, help='folder of images on which only the teacher teaches'
     )
@@ -222,14 +255,15 @@ def main(arguments: list[str] | None = None) -> int:
             settings = dataclasses.replace(settings, imitation=0.0)
         _check(settings, files, args.resume)
         train(settings, files, args.resume)
-    except (ConfigError, DataError, BackboneError, CheckpointError) as error:
+    except (*USER_ERRORS, OSError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
     except (RuntimeError, MemoryError) as error:
         if not _is_out_of_memory(error):
             raise
+        what = str(error).partition('\n')[0] or type(error).__name__
         print(
-            f'error: out of memory ({str(error).splitlines()[0]}); lower batch_size (now '
+            f'error: out of memory ({what}); lower batch_size (now '
             f'{settings.batch_size}), crop ({settings.crop}), input_height and input_width '
             f'({settings.input_height}x{settings.input_width}) or width ({settings.width})',
             file=sys.stderr,
@@ -242,6 +276,20 @@ def _is_out_of_memory(error: BaseException) -> bool:
     # PyTorch has a class of its own for CUDA alone; on the CPU its allocator only says so.
     known = (torch.OutOfMemoryError, MemoryError)
     return isinstance(error, known) or "can't allocate memory" in str(error)
+
+
+def _check_folds(settings: TrainingConfig, pairs: Sequence[Pair]) -> None:
+    """Refuse folds that leave nothing to train on, or a process nothing to validate."""
+    if not settings.folds:
+        return
+    needed = Process.of_environment().world_size
+    for fold in range(settings.folds) if settings.fold < 0 else [settings.fold]:
+        training, validation = split_fold(pairs, settings.folds, fold)
+        if not training or len(validation) < needed:
+            raise DataError(
+                f'fold {fold} of {settings.folds} has {len(training)} images to train and '
+                f'{len(validation)} to validate; {needed} at least must validate: set fewer folds'
+            )
 
 
 def _last_checkpoint(out: Path) -> Path:
@@ -257,7 +305,7 @@ def _check(settings: TrainingConfig, files: Files, resume: bool) -> None:
         raise ConfigError(
             f'{files.out} already holds a run; --resume continues it, or choose another'
         )
-    processes = Devices.of_this_machine().world_size
+    processes = Process.of_environment().world_size
     if settings.batch_size % processes:
         raise ConfigError(
             f'batch_size must be a multiple of the {processes} processes, got '
@@ -265,6 +313,10 @@ def _check(settings: TrainingConfig, files: Files, resume: bool) -> None:
         )
     if files.teacher and not settings.imitation:
         raise ConfigError('--teacher FILE needs a setting imitation above 0')
+    if files.teacher:
+        checkpoint.find(files.teacher)
+    if files.unlabelled and not files.unlabelled.is_dir():
+        raise DataError(f'--unlabelled {files.unlabelled} is not a folder')
     if files.unlabelled and not files.teacher:
         raise ConfigError('--unlabelled needs a --teacher to say where the road is')
 

@@ -1,4 +1,4 @@
-"""The devices of a run: one, or what torchrun has started."""
+"""The processes of a run: one, or what torchrun has started."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Devices:
+class Process:
     """
-    A process among those of the run: its rank from 0, and how many there are.
+    Rank, counted from 0, and number of processes; torchrun tells each by its environment.
 
     local_world_size: how many of them are on this machine.
     """
@@ -20,7 +20,7 @@ class Devices:
     local_world_size: int = 1
 
     @classmethod
-    def of_this_machine(cls) -> Devices:
+    def of_environment(cls) -> Process:
         """Return what torchrun's environment variables say, or one process alone."""
         names = ('RANK', 'WORLD_SIZE', 'LOCAL_WORLD_SIZE')
         if not all(name in os.environ for name in names):
