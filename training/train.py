@@ -315,10 +315,10 @@ def _check(settings: TrainingConfig, files: Files, resume: bool) -> None:
         raise ConfigError('--teacher FILE needs a setting imitation above 0')
     if files.teacher:
         checkpoint.find(files.teacher)
-    if files.unlabelled and not files.unlabelled.is_dir():
-        raise DataError(f'--unlabelled {files.unlabelled} is not a folder')
     if files.unlabelled and not files.teacher:
         raise ConfigError('--unlabelled needs a --teacher to say where the road is')
+    if files.unlabelled and not files.unlabelled.is_dir():
+        raise DataError(f'--unlabelled {files.unlabelled} is not a folder')
 
 
 if __name__ == '__main__':
