@@ -12,11 +12,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from road_seg_ros import synthetic
 from road_seg_ros.checkpoint import InputSize
-from road_seg_ros.frames import list_files, read_image
+from road_seg_ros.frames import list_files
 from road_seg_ros.segmenter import resize
 from training import augmentation
 from training.config import TrainingConfig
-from training.kitti_road import IMAGE_SUFFIXES, NOT_ROAD, NOT_SCORED, ROAD, DataError
+from training.kitti_road import IMAGE_SUFFIXES, NOT_ROAD, NOT_SCORED, ROAD, DataError, decode
 from training.process import Process
 from training.sampling import Batches, Draw, batch_sizes
 
@@ -91,13 +91,8 @@ def read_unlabelled(folder: Path) -> list[Sample]:
     paths = list_files(folder, IMAGE_SUFFIXES) if folder.is_dir() else []
     if not paths:
         raise DataError(f'{folder} holds no .png, .jpg or .webp image')
-    samples = []
-    for path in paths:
-        image = read_image(path)
-        if image is None:
-            raise DataError(f'{path} cannot be decoded as an image')
-        samples.append((image, np.full(image.shape[:2], NOT_SCORED, np.uint8)))
-    return samples
+    images = [decode(path) for path in paths]
+    return [(image, np.full(image.shape[:2], NOT_SCORED, np.uint8)) for image in images]
 
 
 def training_loader(

@@ -26,7 +26,7 @@ from road_seg_ros.segmenter import RoadSegmenter, threshold_mask
 from training import report
 from training.birds_eye import BirdsEyeView, Calibration
 from training.error_pictures import ErrorPictures
-from training.kitti_road import DataError, Pair, find_pairs, split_fold
+from training.kitti_road import DataError, Pair, find_pairs, split_as_trained
 from training.metrics import RoadCounts
 from training.plots import plot_precision_recall, plot_reliability
 from training.report import ImageResult
@@ -168,9 +168,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _validation_pairs(pairs: Sequence[Pair], training: Mapping[str, Any]) -> list[Pair]:
-    if training.get('fold', -1) < 0 or not training.get('folds'):
+    split = split_as_trained(pairs, training)
+    if split is None:
         raise DataError('this model was trained without a validation fold')
-    return split_fold(pairs, training['folds'], training['fold'])[1]
+    return split[1]
 
 
 def _read_calibrations(pairs: Sequence[Pair]) -> dict[str, Calibration] | None:

@@ -30,7 +30,7 @@ from road_seg_ros.checkpoint import InputSize
 from training import onnx_file, openvino_file
 from training.export_check import CheckError, check, fit
 from training.exportable import INPUT, LAYOUTS, ExportError, arrange, make_exportable, metadata
-from training.kitti_road import Pair, find_pairs, split_fold
+from training.kitti_road import Pair, find_pairs, split_as_trained
 
 FORMATS = {'onnx': onnx_file, 'openvino': openvino_file}
 CALIBRATION_IMAGES = 100  # NNCF's own default is 300; here 100 lose 0.01 to 0.03 of MaxF
@@ -109,10 +109,12 @@ def split_pairs(pairs: Sequence[Pair], training: Mapping[str, Any]) -> Split:
     training: of ModelInfo. What the model was validated on is held out; if that is not known,
     every second image. ExportError if a part would be empty.
     """
-    folds, fold = training.get('folds'), training.get('fold', -1)
-    if folds and fold >= 0:
-        used, held_out = split_fold(pairs, folds, fold)
-        description = f'fold {fold} of {folds}, which the model was not trained on'
+    split = split_as_trained(pairs, training)
+    if split is not None:
+        used, held_out = split
+        description = (
+            f'fold {training["fold"]} of {training["folds"]}, which the model was not trained on'
+        )
     else:
         used, held_out = list(pairs[::2]), list(pairs[1::2])
         description = (

@@ -9,9 +9,10 @@ what is not valid (black: another carriageway) is never scored nor trained on.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -41,7 +42,7 @@ class Pair:
 
     def read_image(self) -> np.ndarray:
         """Return the image, uint8 (H, W, 3) BGR. DataError if it cannot be decoded."""
-        return _decode(self.image_path)
+        return decode(self.image_path)
 
     def read_label(self) -> np.ndarray:
         """
@@ -49,7 +50,7 @@ class Pair:
 
         DataError if it cannot be decoded or has a colour that KITTI Road labels do not have.
         """
-        bgr = _decode(self.label_path)
+        bgr = decode(self.label_path)
         strange = (bgr[..., 1] > 0) | ((bgr[..., 0] | bgr[..., 2]) % 255 > 0)
         if strange.any():
             blue, green, red = bgr[strange][0]
@@ -138,6 +139,18 @@ def split_fold(pairs: Sequence[Pair], folds: int, fold: int) -> tuple[list[Pair]
     return training, validation
 
 
+def split_as_trained(
+    pairs: Sequence[Pair], training: Mapping[str, Any]
+) -> tuple[list[Pair], list[Pair]] | None:
+    """
+    Split as a model's training did; None if it validated on nothing.
+
+    training: of ModelInfo, the settings of the run.
+    """
+    folds, fold = training.get('folds'), training.get('fold', -1)
+    return split_fold(pairs, folds, fold) if folds and fold >= 0 else None
+
+
 def read_all(pairs: Sequence[Pair]) -> list[tuple[np.ndarray, np.ndarray]]:
     """
     Read every pair. DataError counts the bad ones and names the first few.
@@ -156,7 +169,8 @@ def read_all(pairs: Sequence[Pair]) -> list[tuple[np.ndarray, np.ndarray]]:
     return samples
 
 
-def _decode(path: Path) -> np.ndarray:
+def decode(path: Path) -> np.ndarray:
+    """Return an image, uint8 (H, W, 3) BGR. DataError if it cannot be decoded."""
     image = read_image(path)
     if image is None:
         raise DataError(f'{path} cannot be decoded as an image')

@@ -78,6 +78,7 @@ def train(settings: TrainingConfig, files: Files, resume: bool = False) -> None:
     ConfigError, DataError, BackboneError or CheckpointError say what is wrong before it starts.
     """
     pairs = find_pairs(files.data)
+    _check_folds(settings, pairs)
     log.info('reading %d images', len(pairs))
     samples = dict(zip(pairs, read_all(pairs), strict=True))
     if settings.synthetic:
@@ -85,7 +86,6 @@ def train(settings: TrainingConfig, files: Files, resume: bool = False) -> None:
     others = render_synthetic(settings.synthetic)
     if files.unlabelled:
         others += read_unlabelled(files.unlabelled)
-    _check_folds(settings, pairs)
     if settings.folds == 0 or settings.fold >= 0:
         train_once(settings, files, samples, others, resume)
         return
@@ -170,9 +170,8 @@ def train_once(
         callbacks=callbacks,
         logger=[
             TensorBoardLogger(files.out, name='', version='tensorboard'),
-            CSVLogger(
-                files.out, name='csv', flush_logs_every_n_steps=1
-            ),  # a new version_N each time, a resumed run's too
+            # A new version_N each time, a resumed run's too.
+            CSVLogger(files.out, name='csv', flush_logs_every_n_steps=1),
         ],
     )
     trainer.fit(
