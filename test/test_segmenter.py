@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -36,6 +38,31 @@ def test_default_model_segments_synthetic_streets(segmenter: RoadSegmenter) -> N
         hits += np.count_nonzero(mask & road)
         union += np.count_nonzero(mask | road)
     assert hits / union >= 0.85
+
+
+# Two engines that go in the order in which they came, then a signal.
+ENGINES_COME_AND_GO = """
+import faulthandler, os, signal
+from road_seg_ros.segmenter import RoadSegmenter
+
+faulthandler.enable()
+signal.signal(signal.SIGUSR1, lambda *_: print('still alive', flush=True))
+options = dict(engine='openvino', device='cpu')
+first = RoadSegmenter.from_checkpoint({model!r}, **options)
+second = RoadSegmenter.from_checkpoint({model!r}, **options)
+first.close()
+del first
+second.close()
+del second
+os.kill(os.getpid(), signal.SIGUSR1)
+"""
+
+
+def test_a_process_survives_signals_after_its_engines_are_gone(tiny_model: Path) -> None:
+    pytest.importorskip('openvino', reason='pip install openvino to test this engine')
+    script = ENGINES_COME_AND_GO.format(model=str(tiny_model))
+    result = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True)
+    assert (result.returncode, result.stdout) == (0, 'still alive\n'), result.stderr
 
 
 @pytest.mark.parametrize('size', [(1, 1), (7, 300), (375, 1242), (480, 360), (721, 33)])

@@ -215,6 +215,22 @@ def test_cross_validation_is_one_command_and_goes_on_after_a_stop(
     assert '| urban | ' in (tmp_path / 'cross_validation.md').read_text()
 
 
+def test_training_goes_on_from_a_ready_model(
+    run: Path, kitti_like: Path, tmp_path: Path, capsys
+) -> None:
+    start = str(run / 'model.safetensors')
+    options = ('epochs=1', 'validate_every=1', 'lr=1e-5', 'backbone_lr=1e-5', '--start', start)
+    assert _train(kitti_like, tmp_path / 'on', *options) == 0
+    before, after = (
+        checkpoint.load_info(out / 'model.safetensors') for out in (run, tmp_path / 'on')
+    )
+    assert after.metrics['max_f'] == pytest.approx(before.metrics['max_f'], abs=1)
+    assert 'from model.safetensors' in after.data
+    assert 'from random' in before.data
+    assert _train(kitti_like, tmp_path / 'wider', *options, 'width=0.2') == 2
+    assert "model.safetensors is {'width': 0.1" in capsys.readouterr().err
+
+
 def test_a_student_imitates_its_teacher(run: Path, kitti_like: Path, tmp_path: Path) -> None:
     teacher = run / 'model.safetensors'
     options = ('epochs=6', 'validate_every=6', 'width=0.08', 'imitation=1.0')
@@ -301,6 +317,8 @@ def test_out_of_memory_says_what_to_lower(
     ('arguments', 'words'),
     [
         (['--teacher', '/no/teacher'], '--teacher FILE needs a setting imitation above 0'),
+        (['--start', '', '--backbone', '/no'], '--start FILE has all weights already'),
+        (['--start', '/no/model'], "'/no/model' does not exist"),
         (['--unlabelled', '/no/images'], '--unlabelled needs a --teacher'),
         (['imitation=0.5', '--teacher', '/no/teacher'], "'/no/teacher' does not exist"),
         (['epochs=0'], 'epochs must be at least 1'),

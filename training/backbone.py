@@ -1,4 +1,8 @@
-"""Start the network: VGG-16's features from ImageNet, and everything else from small noise."""
+"""
+What the network starts from.
+
+VGG-16's features from ImageNet and everything else from small noise, or a ready model.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
+from road_seg_ros import checkpoint
 from road_seg_ros.checkpoint import Normalization
 from road_seg_ros.fcn8 import FCN8
 
@@ -55,6 +60,23 @@ def start_weights(
             'imagenet_v1; for the features alone set backbone=imagenet_features'
         )
     load_vgg16(network, weights)
+
+
+def go_on_from(network: FCN8, kind: str, model_path: str) -> None:
+    """
+    Give every layer the weights of a ready model.
+
+    kind: a key of NORMALIZATIONS; the model must have seen its images so. model_path: as for
+    `checkpoint.find`. BackboneError if the model is another network; CheckpointError if it cannot
+    be read.
+    """
+    ready, info = checkpoint.load(model_path)
+    if ready.architecture != network.architecture or info.normalization != NORMALIZATIONS[kind]:
+        raise BackboneError(
+            f'{checkpoint.find(model_path)} is {ready.architecture} with {info.normalization}; '
+            f'the settings ask for {network.architecture} with {NORMALIZATIONS[kind]}'
+        )
+    network.load_state_dict(ready.state_dict())
 
 
 @torch.no_grad()

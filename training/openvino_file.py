@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from road_seg_ros.engines.openvino_engine import core
 from training.exportable import INPUT, OUTPUT, Exportable
 
 if TYPE_CHECKING:
@@ -49,9 +50,7 @@ def save(model: openvino.Model, path: Path, metadata: Mapping[str, str]) -> None
 
 def load(path: Path) -> Callable[[np.ndarray], np.ndarray]:
     """Return a call that runs the file with OpenVINO on the CPU."""
-    import openvino
-
     # OpenVINO would pick bfloat16 where the processor has it: rounding that is not in the file.
     options = {'INFERENCE_PRECISION_HINT': 'f32'}
-    compiled = openvino.Core().compile_model(path, 'CPU', options)
+    compiled = core().compile_model(path, 'CPU', options)
     return lambda image: compiled(image)[0]

@@ -4,6 +4,7 @@ Train the network on KITTI Road and write a model file.
     python -m training.train --config training/configs/kitti.yaml --data KITTI_DIR --out DIR
     python -m training.train ... --backbone vgg16_features.safetensors   # instead of downloading
     python -m training.train ... --teacher full.safetensors imitation=0.7   # imitate a model
+    python -m training.train ... --start model.safetensors               # go on from a ready model
     python -m training.train ... epochs=12 lr=1e-4                       # any setting
     python -m training.train ... folds=5                                 # cross-validation
     python -m training.train ... --resume                                # go on after a stop
@@ -38,7 +39,7 @@ from road_seg_ros.checkpoint import CheckpointError, ModelInfo
 from road_seg_ros.engines.torch_engine import RoadProbability
 from road_seg_ros.fcn8 import FCN8
 from training import config, cross_validation, summary
-from training.backbone import NORMALIZATIONS, BackboneError, start_weights
+from training.backbone import NORMALIZATIONS, BackboneError, go_on_from, start_weights
 from training.callbacks import Pictures, Progress, ResumeBatches, SaveModel
 from training.config import ConfigError, TrainingConfig
 from training.dataset import (
@@ -67,7 +68,8 @@ class Files:
     data: Path
     out: Path
     backbone: Path | None = None
-    teacher: str | None = None  # as `checkpoint.find` takes it
+    start: str | None = None  # as `checkpoint.find` takes it
+    teacher: str | None = None  # likewise
     unlabelled: Path | None = None
 
 
@@ -206,6 +208,8 @@ def _describe(
         else 'none for validation',
         f'{settings.synthetic} synthetic scenes for training',
         f'{others - settings.synthetic} unlabelled images',
+        'from '
+        + (settings.backbone if files.start is None else checkpoint.find(files.start).name),
         f'teacher {checkpoint.find(files.teacher).name}' if files.teacher else 'no teacher',
     ]
     return '; '.join(parts)
@@ -218,7 +222,12 @@ def _is_kitti(pairs: Sequence[Pair]) -> bool:
 def new_module(settings: TrainingConfig, files: Files) -> RoadTraining:
     """Return the network with the weights that it starts from, and its teacher."""
     network = FCN8(settings.width, settings.head, dropout=settings.dropout)
-    start_weights(network, settings.backbone, files.backbone, settings.init_std, settings.skip_std)
+    if files.start is not None:
+        go_on_from(network, settings.backbone, files.start)
+    else:
+        start_weights(
+            network, settings.backbone, files.backbone, settings.init_std, settings.skip_std
+        )
     teacher = RoadProbability(*checkpoint.load(files.teacher)) if files.teacher else None
     return RoadTraining(network, settings, teacher)
 
@@ -237,6 +246,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         '--backbone', type=Path, help='VGG-16 weights as .safetensors, torchvision key names'
     )
+    parser.add_argument('--start', help='model file whose weights to start from')
     parser.add_argument('--teacher', help='model file to imitate')
     parser.add_argument(
         '--unlabelled', type=Path, help='folder of images on which only the teacher teaches'
@@ -245,8 +255,8 @@ def main(arguments: list[str] | None = None) -> int:
         '--resume', action='store_true', help='go on from the last checkpoint in OUT'
     )
     parser.add_argument('settings', nargs='*', metavar='key=value', help='override a setting')
-    args = parser.parse_args(arguments)
-    files = Files(args.data, args.out, args.backbone, args.teacher, args.unlabelled)
+    args = parser.parse_intermixed_args(arguments)  # settings between the options too
+    files = Files(args.data, args.out, args.backbone, args.start, args.teacher, args.unlabelled)
     try:
         settings = config.read(args.config, args.settings)
         if settings.imitation and not files.teacher:
@@ -310,6 +320,10 @@ def _check(settings: TrainingConfig, files: Files, resume: bool) -> None:
             f'batch_size must be a multiple of the {processes} processes, got '
             f'{settings.batch_size}'
         )
+    if files.start is not None and files.backbone:
+        raise ConfigError('--start FILE has all weights already; leave out --backbone')
+    if files.start is not None:
+        checkpoint.find(files.start)
     if files.teacher and not settings.imitation:
         raise ConfigError('--teacher FILE needs a setting imitation above 0')
     if files.teacher:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +16,20 @@ from road_seg_ros.fcn8 import FCN8
 
 # What OpenVINO calls the arithmetic; it keeps to float32 where the processor has no bfloat16.
 TYPE_NAMES = {'fp32': 'f32', 'bf16': 'bf16'}
+
+
+@functools.cache
+def core() -> Any:
+    """
+    Return the one `openvino.Core` of this process.
+
+    Each further one loads the CPU plugin again, which gives the thread another stack for signals;
+    when they do not go in reverse order, the thread is left with one that is unmapped, and its
+    next signal (Ctrl-C, or a child process that ends) is a segmentation fault.
+    """
+    import openvino
+
+    return openvino.Core()
 
 
 class OpenVinoEngine:
@@ -34,9 +50,8 @@ class OpenVinoEngine:
             ) from error
         if device_type != 'cpu':
             raise EngineError('engine openvino runs on the CPU; set device cpu, or engine torch')
-        core = openvino.Core()
         if precision == 'auto':
-            has_bf16 = 'BF16' in core.get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
+            has_bf16 = 'BF16' in core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
             precision = 'bf16' if has_bf16 else 'fp32'
         if precision not in TYPE_NAMES:
             raise EngineError(f'engine openvino runs fp32 and bf16, not {precision}')
@@ -53,7 +68,7 @@ class OpenVinoEngine:
             'PERFORMANCE_HINT': 'LATENCY',
             'INFERENCE_PRECISION_HINT': TYPE_NAMES[precision],
         }
-        self._compiled = core.compile_model(model, 'CPU', options)
+        self._compiled = core().compile_model(model, 'CPU', options)
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
         """uint8 (H, W, 3) BGR -> road probability, float32 (H, W)."""
