@@ -31,9 +31,6 @@ class LogitCounts:
         self.road += np.bincount(bins[is_road], minlength=BINS)
         self.not_road += np.bincount(bins[~is_road], minlength=BINS)
 
-    def __add__(self, other: LogitCounts) -> LogitCounts:
-        return LogitCounts(self.road + other.road, self.not_road + other.not_road)
-
     def confidences(self, temperature: float) -> RoadCounts:
         """Return the counts of the 8-bit confidences that these log odds give."""
         levels = np.rint(255 / (1 + np.exp(-CENTERS / temperature))).astype(np.int64)

@@ -137,7 +137,7 @@ def quantize(model: Any, pairs: Sequence[Pair], prepare: Callable[[Pair], np.nda
     """
     import nncf
 
-    nncf.set_log_level(logging.ERROR)
+    logging.getLogger('nncf').setLevel(logging.ERROR)  # its own call silences every handler
     dataset = nncf.Dataset(pairs, lambda pair: {INPUT: prepare(pair)})
     return nncf.quantize(model, dataset, subset_size=len(pairs))
 

@@ -1,0 +1,70 @@
+"""The average of two models is one network in the middle between them."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+
+from road_seg_ros import checkpoint
+from road_seg_ros.checkpoint import ModelInfo, Normalization
+from road_seg_ros.fcn8 import FCN8
+from training import average
+
+
+def _save(path: Path, seed: int, width: float = 0.05, **info: object) -> str:
+    torch.manual_seed(seed)
+    network = FCN8(width, 'none')
+    checkpoint.save(path, network, dataclasses.replace(ModelInfo(network.architecture), **info))
+    return str(path)
+
+
+def test_weights_are_the_mean_and_the_last_says_the_rest(tmp_path: Path) -> None:
+    before = _save(tmp_path / 'before.safetensors', 1, data='sun', threshold=0.2)
+    after = _save(
+        tmp_path / 'after.safetensors', 2, data='rain', threshold=0.6, metrics={'max_f': 90.0}
+    )
+    out = tmp_path / 'both.safetensors'
+    assert average.main([before, after, '--out', str(out), '--temperature', '1.5']) == 0
+    network, info = checkpoint.load(out)
+    states = [checkpoint.load(path)[0].state_dict() for path in (before, after)]
+    assert not torch.equal(states[0]['score3.weight'], states[1]['score3.weight'])
+    for name, weights in network.state_dict().items():
+        mean = (states[0][name] + states[1][name]) / 2
+        torch.testing.assert_close(weights, mean, atol=1e-4, rtol=1e-3)  # float16
+    assert (info.threshold, info.temperature, info.metrics) == (0.6, 1.5, {})
+    assert info.data == 'average of before.safetensors (sun), after.safetensors (rain)'
+
+
+def test_scores_go_into_the_file(tmp_path: Path, capsys) -> None:
+    models = [_save(tmp_path / f'{seed}.safetensors', seed) for seed in (1, 2)]
+    out, report = tmp_path / 'out.safetensors', tmp_path / 'report.json'
+    report.write_text('{"perspective": {"urban": {"max_f": 95.5, "iou": 91.0}}, "images": 47}')
+    assert average.main([*models, '--out', str(out), '--scores', str(report)]) == 0
+    assert checkpoint.load_info(out).metrics == {'max_f': 95.5, 'iou': 91.0, 'images': 47}
+    out.unlink()
+    for text in ('[]', '{"perspective": null}', 'nonsense'):
+        report.write_text(text)
+        assert average.main([*models, '--out', str(out), '--scores', str(report)]) == 2
+        assert not out.exists()
+    assert 'is no report of training.evaluate --json' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ('second', 'words'),
+    [
+        ({'width': 0.1}, "has the architecture {'width': 0.05"),
+        ({'normalization': Normalization(mean=(0.5, 0.5, 0.5))}, 'has the normalization'),
+        (None, 'give two models or more'),
+    ],
+)
+def test_what_has_no_mean_is_refused(tmp_path: Path, capsys, second, words: str) -> None:
+    models = [_save(tmp_path / 'one.safetensors', 1)]
+    if second is not None:
+        models.append(_save(tmp_path / 'two.safetensors', 2, **second))
+    out = tmp_path / 'out.safetensors'
+    assert average.main([*models, '--out', str(out)]) == 2
+    assert words in capsys.readouterr().err
+    assert not out.exists()

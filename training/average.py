@@ -1,0 +1,105 @@
+"""
+Average the weights of models of which one was trained from the other.
+
+    python -m training.average BEFORE.safetensors AFTER.safetensors --out FILE
+
+Training that goes on with other images (`training.train --start`) gains on these and loses a
+little on the ones before; the average keeps most of both (Wortsman et al., "Robust fine-tuning of
+zero-shot models", CVPR 2022). Models that did not grow from one another average to noise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from road_seg_ros import checkpoint
+from road_seg_ros.checkpoint import ModelInfo
+from road_seg_ros.fcn8 import FCN8
+
+
+class AverageError(ValueError):
+    """Models that cannot be averaged; says why."""
+
+
+def average(paths: Sequence[str]) -> tuple[FCN8, ModelInfo]:
+    """
+    Return the network with the mean of the models' weights, and the info of the last one.
+
+    paths: two or more, each as for `checkpoint.find`. The info keeps threshold and temperature,
+    and loses the scores, which are not those of the average. AverageError if the networks or
+    their normalisations differ; CheckpointError if a file cannot be read.
+    """
+    networks, infos = zip(*(checkpoint.load(path) for path in paths), strict=True)
+    last, info = networks[-1], infos[-1]
+    for path, other in zip(paths, infos, strict=True):
+        for what in ('architecture', 'normalization'):
+            if getattr(other, what) != getattr(info, what):
+                raise AverageError(
+                    f'{path} has the {what} {getattr(other, what)}, {paths[-1]} has '
+                    f'{getattr(info, what)}: only weights of the same network have a mean'
+                )
+    states = [network.state_dict() for network in networks]
+    last.load_state_dict(
+        {name: torch.stack([state[name] for state in states]).mean(0) for name in states[0]}
+    )
+    sources = [
+        f'{checkpoint.find(path).name} ({other.data})'
+        for path, other in zip(paths, infos, strict=True)
+    ]
+    data = f'average of {", ".join(sources)}'
+    return last, dataclasses.replace(info, data=data, metrics={}, created='')
+
+
+def _read_scores(path: Path) -> dict[str, float]:
+    report = json.loads(path.read_text(encoding='utf-8'))
+    try:
+        return {**report['perspective']['urban'], 'images': report['images']}
+    except (KeyError, TypeError) as error:
+        raise AverageError(f'{path} is no report of training.evaluate --json') from error
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Read the command line and average. Returns the exit status."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('models', nargs='+', help='two or more .safetensors files')
+    parser.add_argument('--out', type=Path, required=True, help='file to write')
+    parser.add_argument('--threshold', type=float, help='default: that of the last model')
+    parser.add_argument('--temperature', type=float, help='likewise')
+    parser.add_argument(
+        '--scores',
+        type=Path,
+        help='JSON of training.evaluate to keep in the file: of this average where images were '
+        'held out of its training, or of one made in the same way that had them held out',
+    )
+    args = parser.parse_args(arguments)
+    chosen: dict[str, Any] = {
+        name: value
+        for name, value in (('threshold', args.threshold), ('temperature', args.temperature))
+        if value is not None
+    }
+    try:
+        if len(args.models) < 2:
+            raise AverageError('give two models or more')
+        network, info = average(args.models)
+        if args.scores:
+            chosen['metrics'] = _read_scores(args.scores)
+        checkpoint.save(args.out, network, dataclasses.replace(info, **chosen))
+    except (ValueError, OSError) as error:  # AverageError, CheckpointError
+        print(f'error: {error}', file=sys.stderr)
+        return 2
+    print(f'{args.out}: {checkpoint.load_info(args.out).describe()}')
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
