@@ -22,7 +22,9 @@ def _save(path: Path, seed: int, width: float = 0.05, **info: object) -> str:
 
 
 def test_weights_are_the_mean_and_the_last_says_the_rest(tmp_path: Path) -> None:
-    before = _save(tmp_path / 'before.safetensors', 1, data='sun', threshold=0.2)
+    before = _save(
+        tmp_path / 'before.safetensors', 1, data='sun', data_license='NC', threshold=0.2
+    )
     after = _save(
         tmp_path / 'after.safetensors', 2, data='rain', threshold=0.6, metrics={'max_f': 90.0}
     )
@@ -35,6 +37,7 @@ def test_weights_are_the_mean_and_the_last_says_the_rest(tmp_path: Path) -> None
         mean = (states[0][name] + states[1][name]) / 2
         torch.testing.assert_close(weights, mean, atol=1e-4, rtol=1e-3)  # float16
     assert (info.threshold, info.temperature, info.metrics) == (0.6, 1.5, {})
+    assert info.data_license == 'NC'
     assert info.data == 'average of before.safetensors (sun), after.safetensors (rain)'
 
 

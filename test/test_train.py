@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import os
 import re
@@ -227,8 +228,21 @@ def test_training_goes_on_from_a_ready_model(
     assert after.metrics['max_f'] == pytest.approx(before.metrics['max_f'], abs=1)
     assert 'from model.safetensors' in after.data
     assert 'from random' in before.data
+    assert after.data_license == before.data_license  # the same one, once
     assert _train(kitti_like, tmp_path / 'wider', *options, 'width=0.2') == 2
     assert "model.safetensors is {'width': 0.1" in capsys.readouterr().err
+
+
+def test_a_model_keeps_the_licence_of_the_one_it_started_from(
+    run: Path, kitti_like: Path, tmp_path: Path
+) -> None:
+    network, info = checkpoint.load(run / 'model.safetensors')
+    start = tmp_path / 'start.safetensors'
+    checkpoint.save(start, network, dataclasses.replace(info, data_license='not for sale'))
+    options = ('epochs=1', 'validate_every=1', '--start', str(start))
+    assert _train(kitti_like, tmp_path / 'on', *options) == 0
+    after = checkpoint.load_info(tmp_path / 'on' / 'model.safetensors')
+    assert after.data_license == f'not for sale; {info.data_license}'
 
 
 def test_a_student_imitates_its_teacher(run: Path, kitti_like: Path, tmp_path: Path) -> None:

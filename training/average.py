@@ -23,6 +23,7 @@ import torch
 from road_seg_ros import checkpoint
 from road_seg_ros.checkpoint import ModelInfo
 from road_seg_ros.fcn8 import FCN8
+from training import licenses
 
 
 class AverageError(ValueError):
@@ -34,8 +35,9 @@ def average(paths: Sequence[str]) -> tuple[FCN8, ModelInfo]:
     Return the network with the mean of the models' weights, and the info of the last one.
 
     paths: two or more, each as for `checkpoint.find`. The info keeps threshold and temperature,
-    and loses the scores, which are not those of the average. AverageError if the networks or
-    their normalisations differ; CheckpointError if a file cannot be read.
+    loses the scores, which are not those of the average, and has the licences of all.
+    AverageError if the networks or their normalisations differ; CheckpointError if a file cannot
+    be read.
     """
     networks, infos = zip(*(checkpoint.load(path) for path in paths), strict=True)
     last, info = networks[-1], infos[-1]
@@ -54,8 +56,13 @@ def average(paths: Sequence[str]) -> tuple[FCN8, ModelInfo]:
         f'{checkpoint.find(path).name} ({other.data})'
         for path, other in zip(paths, infos, strict=True)
     ]
-    data = f'average of {", ".join(sources)}'
-    return last, dataclasses.replace(info, data=data, metrics={}, created='')
+    return last, dataclasses.replace(
+        info,
+        data=f'average of {", ".join(sources)}',
+        data_license=licenses.combined(other.data_license for other in infos),
+        metrics={},
+        created='',
+    )
 
 
 def _read_scores(path: Path) -> dict[str, float]:

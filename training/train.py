@@ -38,7 +38,7 @@ from road_seg_ros import checkpoint
 from road_seg_ros.checkpoint import CheckpointError, ModelInfo
 from road_seg_ros.engines.torch_engine import RoadProbability
 from road_seg_ros.fcn8 import FCN8
-from training import config, cross_validation, summary
+from training import config, cross_validation, licenses, summary
 from training.backbone import NORMALIZATIONS, BackboneError, go_on_from, start_weights
 from training.callbacks import Pictures, Progress, ResumeBatches, SaveModel
 from training.config import ConfigError, TrainingConfig
@@ -52,8 +52,6 @@ from training.dataset import (
 from training.kitti_road import DataError, Pair, find_pairs, read_all, split_fold
 from training.process import Process
 from training.road_training import RoadTraining, TrainingError
-
-KITTI_LICENSE = 'KITTI: CC BY-NC-SA 3.0 (https://www.cvlibs.net/datasets/kitti)'
 
 # What a user can mend; all are ValueErrors that say how.
 USER_ERRORS = (ConfigError, DataError, BackboneError, CheckpointError, TrainingError)
@@ -138,7 +136,7 @@ def train_once(
         settings.temperature,
         training=dataclasses.asdict(settings),
         data=_describe(settings, files, train_pairs, val_pairs, len(others)),
-        data_license=KITTI_LICENSE if _is_kitti(train_pairs) else '',
+        data_license=_license(files, train_pairs),
     )
 
     # Loop
@@ -213,6 +211,13 @@ def _describe(
         f'teacher {checkpoint.find(files.teacher).name}' if files.teacher else 'no teacher',
     ]
     return '; '.join(parts)
+
+
+def _license(files: Files, train_pairs: Sequence[Pair]) -> str:
+    own = licenses.KITTI if _is_kitti(train_pairs) else ''
+    if files.start is None:
+        return own
+    return licenses.combined([checkpoint.load_info(files.start).data_license, own])
 
 
 def _is_kitti(pairs: Sequence[Pair]) -> bool:
