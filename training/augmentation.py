@@ -18,8 +18,8 @@ ZOOM, OWN_ZOOM = (0.8, 1.8), (0.85, 1.3)
 STRETCH, OWN_STRETCH = (0.75, 1.35), (0.87, 1.15)
 PITCH, YAW, ROLL = np.radians((4.0, 4.0, 4.0))  # at most, either way
 FOCAL_LENGTH = 0.58  # of the image's width: KITTI's, a good guess for other cameras
-# KITTI's annotators stopped short of the image's lower edge, by none to seven rows. Views with
-# that edge in its place keep it; others must not learn that road ends where the picture does.
+# KITTI's annotators stopped short of the image's lower edge, by a few rows. Views with that edge
+# in its place keep it; others must not learn that road ends where the picture does.
 EDGE = 8  # px
 OWN_VIEWS = 0.7  # of the views that have about the shape of the image
 
