@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
+from safetensors.torch import load as deserialize
 from safetensors.torch import save as serialize
 
 from road_seg_ros import __version__
@@ -194,8 +195,7 @@ def save(path: str | os.PathLike[str], network: FCN8, info: ModelInfo) -> None:
 def load_info(model_path: str | os.PathLike[str] = '') -> ModelInfo:
     """Read everything about a model but its weights. CheckpointError as for `load`."""
     path = find(model_path)
-    with _open(path) as file:
-        return _read_info(path, file.metadata() or {})
+    return _read_info(path, _read(path)[1])
 
 
 def load(model_path: str | os.PathLike[str] = '') -> tuple[FCN8, ModelInfo]:
@@ -207,9 +207,8 @@ def load(model_path: str | os.PathLike[str] = '') -> tuple[FCN8, ModelInfo]:
     CheckpointError says what is wrong with the file and what to do about it.
     """
     path = find(model_path)
-    with _open(path) as file:
-        info = _read_info(path, file.metadata() or {})
-        tensors = {name: file.get_tensor(name) for name in file.keys()}
+    tensors, metadata = _read(path)
+    info = _read_info(path, metadata)
     try:
         network = FCN8(**info.architecture)
     except (TypeError, ValueError) as error:
@@ -234,9 +233,12 @@ def _find_in_package(uri: str) -> Path:
     return path
 
 
-def _open(path: Path) -> safe_open:
+def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """Return the tensors and the metadata of a .safetensors file."""
+    # In one go and not mapped: a file that is cut short meanwhile would be a bus error.
     try:
-        return safe_open(path, framework='pt')
+        content = path.read_bytes()
+        tensors = deserialize(content)
     except PermissionError as error:
         raise CheckpointError(f'{path} may not be read: {error}; check its permissions') from error
     except OSError as error:
@@ -246,6 +248,8 @@ def _open(path: Path) -> safe_open:
             f'{path} is not a complete .safetensors file ({error}); it was cut short, damaged or '
             'is another kind of file: copy it again'
         ) from error
+    header_bytes = int.from_bytes(content[:8], 'little')
+    return tensors, json.loads(content[8 : 8 + header_bytes]).get('__metadata__', {})
 
 
 def _read_info(path: Path, metadata: Mapping[str, str]) -> ModelInfo:

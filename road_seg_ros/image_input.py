@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,15 +14,23 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from road_seg_ros import image_msgs
 
+try:
+    from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
+except ImportError:  # Humble
+    from rclpy.qos_event import SubscriptionEventCallbacks, UnsupportedEventTypeError
+
 TOPIC = 'camera/image_raw'
 
 
 class ImageInput:
     """
-    Subscribes to a camera; `callback` gets every message.
+    Subscribes to a camera; `callback` gets every message, once.
 
     transport: raw or compressed. reliability: auto, reliable or best_effort; with auto,
     `match_publishers` must be called now and then.
+
+    A subscription cannot change its reliability, so another one takes over: the predecessor goes
+    on until the successor has its first message, and nothing is lost between them.
     """
 
     def __init__(
@@ -40,6 +49,10 @@ class ImageInput:
         topic = TOPIC
         if self._compressed:
             topic = node.resolve_topic_name(TOPIC) + '/compressed'  # a remapped camera's twin
+        self._count = 0  # of subscriptions made; the newest has this number
+        self._predecessor: Any = None
+        self._taken_over = False  # by the newest, from its predecessor
+        self._last_stamp: Any = None
         self._subscription = self._subscribe(topic, matching_reliability(reliability, ()))
         self.topic: str = self._subscription.topic_name
 
@@ -50,6 +63,8 @@ class ImageInput:
 
     def match_publishers(self) -> None:
         """Subscribe anew if the publishers of the topic ask for another reliability."""
+        if self._taken_over:
+            self._destroy_predecessor()
         publishers = [p for p in self._publishers() if p.topic_type == self._type_name]
         wanted = matching_reliability(self._setting, publishers)
         # With nobody there the last answer stays: a camera that restarts finds it right.
@@ -58,9 +73,10 @@ class ImageInput:
         self._node.get_logger().info(
             f'{self.topic}: subscribing {wanted.name.lower()} to match its publishers'
         )
-        old = self._subscription
+        self._destroy_predecessor()  # if even that one is still waiting
+        self._predecessor = self._subscription
+        self._taken_over = False
         self._subscription = self._subscribe(self.topic, wanted)
-        self._node.destroy_subscription(old)
 
     def why_silent(self) -> str:
         """Return why no image may arrive and what to do, as far as the ROS graph tells."""
@@ -73,7 +89,30 @@ class ImageInput:
 
     def close(self) -> None:
         """End the subscription."""
+        self._destroy_predecessor()
         self._node.destroy_subscription(self._subscription)
+
+    def _on_message(self, number: int, message: Any) -> None:
+        newest, stamp = number == self._count, message.header.stamp
+        if self._taken_over and not newest:
+            return
+        first = newest and not self._taken_over
+        self._taken_over |= newest
+        repeated = first and stamp == self._last_stamp and (stamp.sec or stamp.nanosec)
+        self._last_stamp = stamp
+        if not repeated:  # the predecessor brought it too
+            self._callback(message)
+
+    def _on_incompatible(self, _: Any) -> None:
+        if self._setting == 'auto':
+            self.match_publishers()
+        else:
+            self._node.get_logger().warning(self.why_silent())
+
+    def _destroy_predecessor(self) -> None:
+        if self._predecessor is not None:
+            self._node.destroy_subscription(self._predecessor)
+            self._predecessor = None
 
     def _publishers(self) -> Sequence[TopicEndpointInfo]:
         return self._node.get_publishers_info_by_topic(self.topic)
@@ -85,7 +124,17 @@ class ImageInput:
             durability=DurabilityPolicy.VOLATILE,
             reliability=reliability,
         )
-        return self._node.create_subscription(self._type, topic, self._callback, qos)
+        self._count += 1
+        callback = functools.partial(self._on_message, self._count)
+        # At once, rather than when the timer comes round, and without rclpy's alarm in the log.
+        events = SubscriptionEventCallbacks(incompatible_qos=self._on_incompatible)
+        create = functools.partial(
+            self._node.create_subscription, self._type, topic, callback, qos
+        )
+        try:
+            return create(event_callbacks=events)
+        except UnsupportedEventTypeError:  # by this middleware
+            return create()
 
 
 def matching_reliability(

@@ -16,6 +16,11 @@ class LatestFrame(Generic[Frame]):
         self._frame: Frame | None = None
         self._closed = False
 
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called: whoever still works on a frame may forget its result."""
+        return self._closed
+
     def put(self, frame: Frame) -> bool:
         """Store a frame. Returns True if it overtook one that was never taken."""
         with self._condition:

@@ -6,6 +6,7 @@ Whatever takes time to import is imported inside `main`, where a signal ends it 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -66,6 +67,7 @@ def _run(args: list[str] | None) -> int:
     from rclpy.exceptions import ParameterException
     from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 
+    from road_seg_ros import engines
     from road_seg_ros.node import NODE_NAME, RoadSegNode
     from road_seg_ros.parameters import ParameterError
 
@@ -76,6 +78,9 @@ def _run(args: list[str] | None) -> int:
         return 1
     node = None
     try:
+        # Seconds that a lifecycle manager would otherwise wait for at the first configure.
+        with contextlib.suppress(ImportError):  # configure tells
+            engines.preload()
         node = RoadSegNode()
         if node.autostart and not node.start():
             return 1 if rclpy.ok() else 0

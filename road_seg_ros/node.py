@@ -48,11 +48,16 @@ class RoadSegNode(LifecycleNode):
         self._outputs: Outputs | None = None
         self._frames: LatestFrame[Any] = LatestFrame()
         self._thread: threading.Thread | None = None
+        # Not the node's clock: simulated time stops and jumps.
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._throttle = {
+            'throttle_duration_sec': LOG_THROTTLE_S,
+            'throttle_time_source_type': steady,
+        }
 
         super().__init__(NODE_NAME, **node_arguments)
         self._settings = parameters.declare(self)
         self.add_on_set_parameters_callback(self._on_set_parameters)
-        steady = Clock(clock_type=ClockType.STEADY_TIME)  # goes on when simulated time stops
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
         self.create_timer(DIAGNOSTICS_PERIOD_S, self._publish_diagnostics, clock=steady)
         self.create_timer(SUPERVISION_PERIOD_S, self._supervise, clock=steady)
@@ -165,12 +170,12 @@ class RoadSegNode(LifecycleNode):
         frames = self._frames  # this thread's own: configure makes a new one
         while (message := frames.take()) is not None:
             try:
-                self._answer(message)
+                self._answer(message, frames)
             except Exception as error:
-                if self.context.ok() and self._active:
+                if self.context.ok() and self._active and not frames.closed:
                     self._inference_failed(error)
 
-    def _answer(self, message: Any) -> None:
+    def _answer(self, message: Any, frames: LatestFrame[Any]) -> None:
         settings = self._settings
         age_s = self._age_s(message)
         if settings.max_image_age and age_s > settings.max_image_age:
@@ -190,7 +195,7 @@ class RoadSegNode(LifecycleNode):
         started = time.perf_counter()
         result = segmenter(image)
         inference_ms = 1e3 * (time.perf_counter() - started)
-        if not (self._active and self._enabled):  # paused meanwhile
+        if frames.closed or not (self._active and self._enabled):  # meanwhile
             return
         self._outputs.publish(image, result, message.header, settings)
         self._health.mask_published(inference_ms, 1e3 * self._age_s(message))
@@ -198,9 +203,7 @@ class RoadSegNode(LifecycleNode):
     def _inference_failed(self, error: Exception) -> None:
         reason = f'{type(error).__name__}: {error}'
         in_a_row = self._health.inference_failed(reason)
-        self.get_logger().error(
-            f'inference failed: {reason}', throttle_duration_sec=LOG_THROTTLE_S
-        )
+        self.get_logger().error(f'inference failed: {reason}', **self._throttle)
         if in_a_row >= ERRORS_IN_A_ROW:
             self._broken = True  # the supervision timer takes the node to its error state
 
@@ -274,7 +277,7 @@ class RoadSegNode(LifecycleNode):
         )
 
     def _warn(self, text: str) -> None:
-        self.get_logger().warning(text, throttle_duration_sec=LOG_THROTTLE_S)
+        self.get_logger().warning(text, **self._throttle)
 
     def start(self) -> bool:
         """Configure and activate. False if that failed; the reason has been logged."""

@@ -8,6 +8,9 @@ From an image to a drivable-road mask, without ROS.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import gc
 import math
 import os
 from dataclasses import dataclass
@@ -83,7 +86,8 @@ class RoadSegmenter:
         Segment one image.
 
         image: uint8 (H, W, 3) BGR, any H and W of at least 1; it is not changed.
-        ValueError for any other shape or dtype.
+        ValueError for any other shape or dtype; ArithmeticError if the network's answer is not
+        finite.
         """
         confidence = self.confidence(image)
         return Segmentation(confidence, threshold_mask(confidence, self._threshold))
@@ -97,6 +101,11 @@ class RoadSegmenter:
         height, width = image.shape[:2]
         size = self.info.input.fit(height, width)
         probability = self.engine(resize(image, size))  # float32, size
+        if not cv2.checkRange(probability):
+            raise ArithmeticError(
+                f'the network answered with values that are not finite (engine '
+                f'{self.engine.name}, precision {self.engine.precision}); try precision fp32'
+            )
         if (height, width) != size:
             probability = cv2.resize(probability, (width, height), interpolation=cv2.INTER_LINEAR)
         return cv2.convertScaleAbs(probability, alpha=255.0)  # rounds
@@ -104,6 +113,9 @@ class RoadSegmenter:
     def close(self) -> None:
         """Free the memory of the network."""
         self.engine.close()
+        gc.collect()
+        with contextlib.suppress(AttributeError, OSError):  # not every libc has it
+            ctypes.CDLL(None).malloc_trim(0)  # glibc would keep the pages for itself
 
 
 def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -18,7 +19,7 @@ _domain_lock = None  # held open until the process ends
 
 
 def pytest_configure() -> None:
-    """Take a ROS domain that no other test run on this machine has, and keep to this machine."""
+    """Take a ROS domain and a cache that no other test run has, and keep to this machine."""
     global _domain_lock
     os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
     for domain in DOMAINS:
@@ -31,9 +32,16 @@ def pytest_configure() -> None:
         _domain_lock = lock
         os.environ['ROS_DOMAIN_ID'] = str(domain)
         break
+    # Not the user's, and empty at first: what is tested must not depend on earlier runs.
+    os.environ['XDG_CACHE_HOME'] = tempfile.mkdtemp(prefix='road_seg_ros_cache')
     from road_seg_ros.transport import profile_environment
 
     os.environ.update(profile_environment(os.environ))
+
+
+def pytest_unconfigure() -> None:
+    """Remove the cache."""
+    shutil.rmtree(os.environ['XDG_CACHE_HOME'], ignore_errors=True)
 
 
 @pytest.fixture(scope='session')

@@ -66,10 +66,27 @@ def create(
     picked = pick_device(device)
     if engine == 'auto':
         on_cpu = picked.type == 'cpu'
-        has_openvino = importlib.util.find_spec('openvino') is not None
-        engine = 'openvino' if on_cpu and has_openvino and precision != 'fp16' else 'torch'
+        engine = 'openvino' if on_cpu and _has_openvino() and precision != 'fp16' else 'torch'
     if engine == 'torch':
         return TorchEngine(network, info, picked, precision)
     from road_seg_ros.engines.openvino_engine import OpenVinoEngine
 
     return OpenVinoEngine(network, info, picked.type, precision)
+
+
+def preload() -> None:
+    """
+    Import the libraries of every engine that is installed: seconds, and most of the memory.
+
+    ImportError if torch is missing.
+    """
+    import road_seg_ros.segmenter  # noqa: F401
+
+    if _has_openvino():
+        from road_seg_ros.engines.openvino_engine import core
+
+        core()
+
+
+def _has_openvino() -> bool:
+    return importlib.util.find_spec('openvino') is not None

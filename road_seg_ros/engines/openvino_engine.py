@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import functools
+import hashlib
+import io
 import warnings
 from typing import Any
 
 import numpy as np
 import torch
 
+from road_seg_ros import __version__
 from road_seg_ros.checkpoint import ModelInfo
-from road_seg_ros.engines import EngineError
+from road_seg_ros.engines import EngineError, compiled_cache
 from road_seg_ros.engines.torch_engine import RoadProbability
 from road_seg_ros.fcn8 import FCN8
 
@@ -42,7 +45,7 @@ class OpenVinoEngine:
         self, network: FCN8, info: ModelInfo, device_type: str, precision: str = 'auto'
     ) -> None:
         try:
-            import openvino
+            import openvino  # noqa: F401
         except ImportError as error:
             raise EngineError(
                 f'engine openvino needs the package openvino ({error}): pip install openvino, or '
@@ -56,19 +59,7 @@ class OpenVinoEngine:
         if precision not in TYPE_NAMES:
             raise EngineError(f'engine openvino runs fp32 and bf16, not {precision}')
         self.precision = precision
-        size = (1, info.input.height, info.input.width, 3)
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')  # it traces with what PyTorch calls deprecated
-            model = openvino.convert_model(
-                RoadProbability(network.float().eval(), info),
-                example_input=torch.zeros(size, dtype=torch.uint8),
-                input=[1, -1, -1, 3],  # any height and width
-            )
-        options = {
-            'PERFORMANCE_HINT': 'LATENCY',
-            'INFERENCE_PRECISION_HINT': TYPE_NAMES[precision],
-        }
-        self._compiled = core().compile_model(model, 'CPU', options)
+        self._compiled = _compiled(RoadProbability(network.float().eval(), info), precision)
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
         """uint8 (H, W, 3) BGR -> road probability, float32 (H, W)."""
@@ -77,3 +68,38 @@ class OpenVinoEngine:
     def close(self) -> None:
         """Free the memory of the network."""
         self._compiled = None
+
+
+def _compiled(network: RoadProbability, precision: str) -> Any:
+    """Compile the network, or take what an earlier start compiled."""
+    import openvino
+
+    options = {'PERFORMANCE_HINT': 'LATENCY', 'INFERENCE_PRECISION_HINT': TYPE_NAMES[precision]}
+    key = _fingerprint(network, openvino.__version__, options)
+    if (content := compiled_cache.read(key)) is not None:
+        try:
+            return core().import_model(content, 'CPU', options)
+        except RuntimeError:
+            pass  # of another kind than its name says; made again below
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # it traces with what PyTorch calls deprecated
+        model = openvino.convert_model(
+            network,
+            example_input=torch.zeros((1, 64, 64, 3), dtype=torch.uint8),
+            input=[1, -1, -1, 3],  # any height and width
+        )
+    compiled = core().compile_model(model, 'CPU', options)
+    stream = io.BytesIO()
+    compiled.export_model(stream)
+    compiled_cache.write(key, stream.getvalue())
+    return compiled
+
+
+def _fingerprint(network: RoadProbability, *circumstances: Any) -> str:
+    """Return a name for everything that the compiled model depends on."""
+    processor = core().get_property('CPU', 'FULL_DEVICE_NAME')
+    layers = str(network), network.bgr_to_rgb, network.temperature
+    digest = hashlib.sha256(repr((__version__, processor, layers, circumstances)).encode())
+    for name, tensor in network.state_dict().items():
+        digest.update(name.encode() + tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()
