@@ -101,7 +101,7 @@ class RoadSegmenter:
         height, width = image.shape[:2]
         size = self.info.input.fit(height, width)
         probability = self.engine(resize(image, size))  # float32, size
-        if not cv2.checkRange(probability):
+        if not np.isfinite(probability).all():
             raise ArithmeticError(
                 f'the network answered with values that are not finite (engine '
                 f'{self.engine.name}, precision {self.engine.precision}); try precision fp32'

@@ -22,8 +22,10 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
+from road_seg_ros.engines import Engine
 from road_seg_ros.image_msgs import to_image
 from road_seg_ros.node import RoadSegNode
+from road_seg_ros.segmenter import RoadSegmenter
 
 TIMEOUT_S = 30.0  # for anything that takes a moment on a busy machine
 RELIABLE = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
@@ -108,6 +110,22 @@ class Client(Node):
         self._executor.shutdown()
         self._thread.join()
         self.destroy_node()
+
+
+class ReplacedEngine:
+    """An engine with another answer: `call` gets the engine that it replaces and the pixels."""
+
+    def __init__(self, segmenter: RoadSegmenter, call: Callable[[Engine, np.ndarray], Any]):
+        self._engine, self._call = segmenter.engine, call
+        self.name, self.device = self._engine.name, self._engine.device
+        self.precision = self._engine.precision
+        segmenter.engine = self
+
+    def __call__(self, pixels: np.ndarray) -> Any:
+        return self._call(self._engine, pixels)
+
+    def close(self) -> None:
+        self._engine.close()
 
 
 @contextmanager

@@ -14,13 +14,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from graph import BEST_EFFORT, RELIABLE, Client, node_process, ros, running_node, wait_for
+from graph import (
+    BEST_EFFORT,
+    RELIABLE,
+    Client,
+    ReplacedEngine,
+    node_process,
+    ros,
+    running_node,
+    wait_for,
+)
 from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.srv import DescribeParameters, SetParametersAtomically
 from rclpy.duration import Duration
 from rclpy.parameter import Parameter
-from rclpy.qos import ReliabilityPolicy
+from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
 from std_srvs.srv import SetBool
 
@@ -85,21 +94,17 @@ def _state(client: Client) -> str:
     return client.ask(GetState, 'get_state', GetState.Request()).current_state.label
 
 
-class SlowEngine:
+class SlowEngine(ReplacedEngine):
     """An engine that begins at once, and goes on when the gate is opened."""
 
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
-        self.device, self.name, self.precision = engine.device, engine.name, engine.precision
+    def __init__(self, segmenter: RoadSegmenter) -> None:
         self.gate, self.entered = threading.Event(), threading.Event()
+        super().__init__(segmenter, self._wait)
 
-    def __call__(self, pixels: np.ndarray) -> np.ndarray:
+    def _wait(self, engine: Engine, pixels: np.ndarray) -> np.ndarray:
         self.entered.set()
         self.gate.wait(30.0)
-        return self.engine(pixels)
-
-    def close(self) -> None:
-        self.engine.close()
+        return engine(pixels)
 
 
 # Images
@@ -193,7 +198,7 @@ def test_an_image_in_flight_is_not_answered_after_a_pause(
     node: RoadSegNode, client: Client, image: np.ndarray
 ) -> None:
     masks = client.listen('mask')
-    slow = node._segmenter.engine = SlowEngine(node._segmenter.engine)
+    slow = SlowEngine(node._segmenter)
     client.send(image)
     assert slow.entered.wait(30.0)
     client.ask(SetBool, 'enable', SetBool.Request(data=False))
@@ -215,7 +220,7 @@ def test_newest_frame_wins_while_inference_is_slow(
 ) -> None:
     masks = client.listen('mask')
     _answer(client, masks, image)
-    slow = node._segmenter.engine = SlowEngine(node._segmenter.engine)
+    slow = SlowEngine(node._segmenter)
     masks.clear()
     sent = []
     for count in range(1, 9):
@@ -258,16 +263,10 @@ def test_failing_inference_is_counted_and_ends_in_the_error_state(
 ) -> None:
     masks = client.listen('mask')
 
-    class Broken:
-        device = name = precision = 'broken'
+    def fail(engine: Engine, pixels: np.ndarray) -> None:
+        raise RuntimeError('out of memory')
 
-        def __call__(self, pixels: np.ndarray) -> np.ndarray:
-            raise RuntimeError('out of memory')
-
-        def close(self) -> None:
-            pass
-
-    node._segmenter.engine = Broken()
+    ReplacedEngine(node._segmenter, fail)
     for count in range(1, 6):
         client.send(image)
         wait_for(lambda count=count: node._health.errors >= count, 'an error')
@@ -312,6 +311,51 @@ def test_a_best_effort_publisher_beside_a_reliable_one_is_heard(
         masks.clear()
         message = to_image(image, 'bgr8', Image().header)
         wait_for(lambda p=publisher, m=message: p.publish(m) or masks, 'a mask')
+
+
+def test_no_image_is_lost_or_answered_twice_while_the_reliability_changes(
+    node: RoadSegNode, client: Client, image: np.ndarray
+) -> None:
+    small = image[:32, :32]
+    seen = []
+    answer = node._input._callback
+    node._input._callback = lambda message: seen.append(message.header.stamp) or answer(message)
+    sent = [client.send(small)]
+    wait_for(lambda: seen, 'the first image')
+
+    def send_until(reliability: ReliabilityPolicy) -> None:
+        def follows() -> bool:
+            sent.append(client.send(small))
+            time.sleep(0.02)
+            return (
+                node._input._subscription.qos_profile.reliability == reliability
+                and node._input._predecessor is None
+            )
+
+        wait_for(follows, f'{reliability.name} to take over')
+
+    for _ in range(3):
+        other = client.create_publisher(Image, '/camera/image_raw', BEST_EFFORT)
+        send_until(ReliabilityPolicy.BEST_EFFORT)
+        client.destroy_publisher(other)
+        send_until(ReliabilityPolicy.RELIABLE)
+    wait_for(lambda: seen[-1] == sent[-1], 'the last image')
+    assert seen == sent
+
+
+@pytest.mark.parametrize('policies', [(RELIABLE, BEST_EFFORT), (BEST_EFFORT, RELIABLE)])
+def test_a_camera_that_restarts_under_another_policy_is_heard(
+    node: RoadSegNode, client: Client, image: np.ndarray, policies: tuple[QoSProfile, ...]
+) -> None:
+    masks = client.listen('mask')
+    client.destroy_publisher(client.camera)
+    for policy in policies:
+        client.camera = client.create_publisher(Image, '/camera/image_raw', policy)
+        masks.clear()
+        wait_for(lambda: client.send(image) and masks, 'a mask')
+        _wait_for_reliability(node, policy.reliability)
+        client.destroy_publisher(client.camera)
+    assert node._health.errors == 0
 
 
 def test_a_forced_conflict_is_explained(context: None, tiny_model: Path) -> None:

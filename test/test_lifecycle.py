@@ -1,0 +1,249 @@
+"""The node as a managed node: every transition, errors, memory, simulated time."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from graph import Client, ReplacedEngine, node_process, ros, running_node, wait_for
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState, GetAvailableTransitions, GetState
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import Image
+
+from road_seg_ros import synthetic
+from road_seg_ros.engines import Engine
+
+CONFIGURE = Transition.TRANSITION_CONFIGURE
+CLEANUP = Transition.TRANSITION_CLEANUP
+ACTIVATE = Transition.TRANSITION_ACTIVATE
+DEACTIVATE = Transition.TRANSITION_DEACTIVATE
+SHUTDOWNS = {
+    'unconfigured': Transition.TRANSITION_UNCONFIGURED_SHUTDOWN,
+    'inactive': Transition.TRANSITION_INACTIVE_SHUTDOWN,
+    'active': Transition.TRANSITION_ACTIVE_SHUTDOWN,
+}
+LEADS_TO = {
+    ('unconfigured', CONFIGURE): 'inactive',
+    ('inactive', ACTIVATE): 'active',
+    ('active', DEACTIVATE): 'inactive',
+    ('inactive', CLEANUP): 'unconfigured',
+    **dict.fromkeys(SHUTDOWNS.items(), 'finalized'),
+}
+WAY_TO = {
+    'unconfigured': (),
+    'inactive': (CONFIGURE,),
+    'active': (CONFIGURE, ACTIVATE),
+    'finalized': (SHUTDOWNS['unconfigured'],),
+}
+EVERY_TRANSITION = (CONFIGURE, CLEANUP, ACTIVATE, DEACTIVATE, *SHUTDOWNS.values())
+MB = 1e6
+
+
+@pytest.fixture
+def context() -> Iterator[None]:
+    with ros():
+        yield
+
+
+@pytest.fixture
+def client(context: None) -> Iterator[Client]:
+    client = Client()
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope='module')
+def image() -> np.ndarray:
+    return synthetic.render(0, 94, 310).image
+
+
+def _change(client: Client, transition: int) -> bool:
+    request = ChangeState.Request(transition=Transition(id=transition))
+    return client.ask(ChangeState, 'change_state', request).success
+
+
+def _state(client: Client) -> str:
+    return client.ask(GetState, 'get_state', GetState.Request()).current_state.label
+
+
+@pytest.mark.parametrize('state', WAY_TO)
+def test_every_transition_from_every_state(client: Client, tiny_model: Path, state: str) -> None:
+    for transition in EVERY_TRANSITION:
+        with running_node(start=False, model_path=str(tiny_model), engine='torch'):
+            for step in WAY_TO[state]:
+                assert _change(client, step)
+            assert _state(client) == state
+            end = LEADS_TO.get((state, transition))
+            assert _change(client, transition) == (end is not None)
+            assert _state(client) == (end or state)
+
+
+def test_the_transitions_of_a_state_are_told(client: Client, tiny_model: Path) -> None:
+    with running_node(model_path=str(tiny_model), engine='torch'):
+        request = GetAvailableTransitions.Request()
+        response = client.ask(GetAvailableTransitions, 'get_available_transitions', request)
+        told = {t.transition.label for t in response.available_transitions}
+        assert {'deactivate', 'shutdown'} <= told
+
+
+def test_ten_rounds_leak_nothing(client: Client, image: np.ndarray) -> None:
+    """With the model that ships and the engine that a user gets."""
+    with node_process('-p', 'autostart:=false') as process:
+        memory = psutil.Process(process.pid)
+        client.wait_for_status('lifecycle state unconfigured')
+        unconfigured = []
+        for _ in range(10):
+            unconfigured.append(memory.memory_info().rss)
+            for transition in (CONFIGURE, ACTIVATE):
+                assert _change(client, transition)
+            masks = client.listen('mask')
+            wait_for(lambda masks=masks: client.send(image) and masks, 'a mask')
+            for transition in (DEACTIVATE, CLEANUP):
+                assert _change(client, transition)
+        unconfigured.append(memory.memory_info().rss)
+    # The first round makes the libraries' threads and, once for each model, compiles: those stay.
+    growth = [(after - unconfigured[1]) / MB for after in unconfigured[1:]]
+    assert max(growth) < 20, growth
+
+
+def test_cleanup_does_not_wait_for_an_inference_that_hangs(
+    client: Client, tiny_model: Path, image: np.ndarray
+) -> None:
+    with running_node(model_path=str(tiny_model), engine='torch') as node:
+        client.wait_until_matched()
+        gate, entered = threading.Event(), threading.Event()
+
+        def hang(engine: Engine, pixels: np.ndarray) -> np.ndarray:
+            entered.set()
+            assert gate.wait(30.0)
+            return np.ones(pixels.shape[:2], np.float32)
+
+        ReplacedEngine(node._segmenter, hang)
+        late = client.send(image)
+        assert entered.wait(30.0)
+        began = time.monotonic()
+        for transition in (DEACTIVATE, CLEANUP, CONFIGURE, ACTIVATE):
+            assert _change(client, transition)
+        assert time.monotonic() - began < 20.0
+        masks = client.listen('mask')
+        client.wait_until_matched()
+        gate.set()  # what hung goes on now, in a node that has forgotten it
+        stamp = client.send(image)
+        wait_for(lambda: any(m.header.stamp == stamp for m in masks), 'the new image')
+        assert all(m.header.stamp != late for m in masks)
+        assert node._health.errors == 0
+
+
+def test_a_hanging_inference_shows_in_the_diagnostics(
+    client: Client, tiny_model: Path, image: np.ndarray
+) -> None:
+    with running_node(model_path=str(tiny_model), engine='torch', no_image_timeout=1.0) as node:
+        client.wait_until_matched()
+        gate = threading.Event()
+        engine = node._segmenter.engine
+        ReplacedEngine(node._segmenter, lambda engine, pixels: gate.wait(30.0) and engine(pixels))
+        client.statuses.clear()
+
+        def told() -> bool:
+            client.send(image)
+            return any('none answered' in status.message for status in client.statuses)
+
+        wait_for(told, 'the hang to be told')
+        node._segmenter.engine = engine
+        gate.set()
+        masks = client.listen('mask')
+        wait_for(lambda: client.send(image) and masks, 'a mask')
+
+
+def test_answers_that_are_not_finite_are_errors_and_no_masks(
+    client: Client, tiny_model: Path, image: np.ndarray
+) -> None:
+    with running_node(model_path=str(tiny_model), engine='torch') as node:
+        client.wait_until_matched()
+        masks = client.listen('mask')
+        engine = node._segmenter.engine
+        ReplacedEngine(node._segmenter, lambda engine, pixels: engine(pixels) * np.nan)
+        client.send(image)
+        wait_for(lambda: node._health.errors, 'the error')
+        assert 'not finite' in node._health.last_error
+        assert 'precision fp32' in node._health.last_error
+        node._segmenter.engine = engine
+        stamp = client.send(image)
+        wait_for(lambda: masks, 'a mask')
+        assert [m.header.stamp for m in masks] == [stamp]
+
+
+# Simulated time
+
+
+class SimulatedClock:
+    """Publishes /clock; a test moves it."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self._publisher = client.create_publisher(Clock, '/clock', 10)
+        wait_for(self._publisher.get_subscription_count, 'somebody to take /clock')
+
+    def set(self, seconds: float) -> None:
+        message = Clock()
+        message.clock.sec = int(seconds)
+        message.clock.nanosec = int((seconds - int(seconds)) * 1e9)
+        self._publisher.publish(message)
+
+
+def test_simulated_time_may_jump_back_stop_and_start_again(
+    client: Client, tiny_model: Path, image: np.ndarray
+) -> None:
+    with running_node(
+        model_path=str(tiny_model), engine='torch', use_sim_time=True, max_image_age=5.0
+    ) as node:
+        client.wait_until_matched()
+        masks = client.listen('mask')
+        clock = SimulatedClock(client)
+
+        def now_is(seconds: float) -> Callable[[], bool]:
+            return lambda: abs(node.get_clock().now().nanoseconds / 1e9 - seconds) < 1e-3
+
+        def answered(stamp_s: float) -> Image:
+            stamp = client.send(image, stamp_s=stamp_s)
+            return wait_for(
+                lambda: next((m for m in masks if m.header.stamp == stamp), None),
+                f'the image of {stamp_s} s',
+            )
+
+        answered(7.0)  # before the first /clock: time is 0
+        for seconds in (100.0, 101.0, 1000.0, 50.0, 0.5):  # 50: the bag begins anew
+            clock.set(seconds)
+            wait_for(now_is(seconds), '/clock')
+            answered(seconds - 0.1)
+            masks.clear()
+        for stamp in (0.6, 0.7, 90.0):  # it stops; stamps go on
+            answered(stamp)
+        clock.set(200.0)
+        wait_for(now_is(200.0), '/clock')
+        client.send(image, stamp_s=150.0)
+        wait_for(lambda: node._health.dropped == 1, 'the old image to be dropped')
+        answered(199.9)
+        status = client.wait_for_status('running')
+        numbers = {
+            v.key: float(v.value)
+            for v in status.values
+            if v.key.endswith(('(Hz)', '(ms)')) or v.value.isdecimal()
+        }
+        assert len(numbers) > 8
+        assert min(numbers.values()) >= 0, numbers
+
+
+def test_diagnostics_come_while_simulated_time_stands_still(
+    client: Client, tiny_model: Path
+) -> None:
+    with running_node(model_path=str(tiny_model), engine='torch', use_sim_time=True):
+        client.wait_for_status('waiting for the first image')
+        client.statuses.clear()
+        wait_for(lambda: len(client.statuses) >= 3, 'three reports')
