@@ -9,7 +9,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,9 @@ from road_seg_ros.engines import Engine
 from road_seg_ros.image_msgs import to_image
 from road_seg_ros.node import RoadSegNode
 from road_seg_ros.segmenter import RoadSegmenter
+from road_seg_ros.transport import CHOSEN_BY_USER
 
+Process = subprocess.Popen[str]
 TIMEOUT_S = 30.0  # for anything that takes a moment on a busy machine
 RELIABLE = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
 BEST_EFFORT = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -158,16 +161,30 @@ def ros() -> Iterator[None]:
         rclpy.try_shutdown()
 
 
-@contextmanager
-def node_process(*arguments: str, **options: Any) -> Iterator[subprocess.Popen[str]]:
+def plain_environment() -> dict[str, str]:
+    """Return the environment without a transport profile, as a user's shell is."""
+    return {name: value for name, value in os.environ.items() if name not in CHOSEN_BY_USER}
+
+
+def node_process(*arguments: str, **options: Any) -> AbstractContextManager[Process]:
     """Run road_seg_node as a process of its own; stdout and stderr come together."""
+    return _process('-m', 'road_seg_ros.main', '--ros-args', *arguments, **options)
+
+
+def camera_process(*arguments: str, **options: Any) -> AbstractContextManager[Process]:
+    """Run camera.py beside this file as a process of its own, with its arguments."""
+    return _process(str(Path(__file__).with_name('camera.py')), *arguments, **options)
+
+
+@contextmanager
+def _process(*arguments: str, **options: Any) -> Iterator[Process]:
+    environment = {**options.pop('env', os.environ), 'PYTHONUNBUFFERED': '1'}
     process = subprocess.Popen(
-        [sys.executable, '-m', 'road_seg_ros.main', '--ros-args', *arguments],
-        stdout=subprocess.PIPE,
+        [sys.executable, *arguments],
         stderr=subprocess.STDOUT,
         text=True,
-        env={**os.environ, 'PYTHONUNBUFFERED': '1'},
-        **options,
+        env=environment,
+        **{'stdout': subprocess.PIPE, **options},
     )
     try:
         yield process
@@ -175,4 +192,5 @@ def node_process(*arguments: str, **options: Any) -> Iterator[subprocess.Popen[s
         if process.poll() is None:
             process.send_signal(signal.SIGKILL)
         process.wait()
-        process.stdout.close()
+        if process.stdout is not None:
+            process.stdout.close()
