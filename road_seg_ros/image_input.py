@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPo
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 from sensor_msgs.msg import CompressedImage, Image
 
-from road_seg_ros import image_msgs
+from road_seg_ros.conversion import choose_conversion
+from road_seg_ros.image_msgs import compressed_to_bgr, image_to_bgr
 
 TOPIC = 'camera/image_raw'
 
@@ -39,14 +41,16 @@ class ImageInput:
         self._type_name = f'sensor_msgs/msg/{self._type.__name__}'
         topic = TOPIC
         if self._compressed:
+            self._to_bgr = compressed_to_bgr
             topic = node.resolve_topic_name(TOPIC) + '/compressed'  # a remapped camera's twin
+        else:
+            self._to_bgr = partial(image_to_bgr, convert=choose_conversion(node.get_logger()))
         self._subscription = self._subscribe(topic, matching_reliability(reliability, ()))
         self.topic: str = self._subscription.topic_name
 
     def to_bgr(self, message: Image | CompressedImage) -> np.ndarray:
         """Return the pixels of a message, uint8 (H, W, 3) BGR. ImageError if it is malformed."""
-        convert = image_msgs.compressed_to_bgr if self._compressed else image_msgs.image_to_bgr
-        return convert(message)
+        return self._to_bgr(message)
 
     def match_publishers(self) -> None:
         """Subscribe anew if the publishers of the topic ask for another reliability."""
