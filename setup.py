@@ -66,7 +66,7 @@ setup(
             'torchvision>=0.16',
             'tqdm',
         ],
-        'test': ['hypothesis', 'pytest', 'ruff'],
+        'test': ['hypothesis', 'pytest', 'rosbags-image>=0.10', 'ruff'],
         'ros': ROS_WHEELS,
     },
     entry_points={

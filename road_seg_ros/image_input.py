@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,8 @@ from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPo
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 from sensor_msgs.msg import CompressedImage, Image
 
-from road_seg_ros import image_msgs
+from road_seg_ros.conversion import choose_conversion
+from road_seg_ros.image_msgs import compressed_to_bgr, image_to_bgr
 
 try:
     from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
@@ -48,7 +49,10 @@ class ImageInput:
         self._type_name = f'sensor_msgs/msg/{self._type.__name__}'
         topic = TOPIC
         if self._compressed:
+            self._to_bgr = compressed_to_bgr
             topic = node.resolve_topic_name(TOPIC) + '/compressed'  # a remapped camera's twin
+        else:
+            self._to_bgr = partial(image_to_bgr, convert=choose_conversion(node.get_logger()))
         self._count = 0  # of subscriptions made; the newest has this number
         self._predecessor: Any = None
         self._taken_over = False  # by the newest, from its predecessor
@@ -58,8 +62,7 @@ class ImageInput:
 
     def to_bgr(self, message: Image | CompressedImage) -> np.ndarray:
         """Return the pixels of a message, uint8 (H, W, 3) BGR. ImageError if it is malformed."""
-        convert = image_msgs.compressed_to_bgr if self._compressed else image_msgs.image_to_bgr
-        return convert(message)
+        return self._to_bgr(message)
 
     def match_publishers(self) -> None:
         """Subscribe anew if the publishers of the topic ask for another reliability."""
@@ -125,12 +128,10 @@ class ImageInput:
             reliability=reliability,
         )
         self._count += 1
-        callback = functools.partial(self._on_message, self._count)
+        callback = partial(self._on_message, self._count)
         # At once, rather than when the timer comes round, and without rclpy's alarm in the log.
         events = SubscriptionEventCallbacks(incompatible_qos=self._on_incompatible)
-        create = functools.partial(
-            self._node.create_subscription, self._type, topic, callback, qos
-        )
+        create = partial(self._node.create_subscription, self._type, topic, callback, qos)
         try:
             return create(event_callbacks=events)
         except UnsupportedEventTypeError:  # by this middleware

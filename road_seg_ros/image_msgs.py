@@ -1,14 +1,15 @@
 """
 Between sensor_msgs and numpy.
 
-OpenCV does the colour conversion. Everything about a message is checked before a byte of it is
-used or memory is allocated for it; what is wrong is an ImageError.
+Everything about a message is checked before a byte of it is used or memory is allocated for it;
+what is wrong is an ImageError. OpenCV does the colour conversion, or what `conversion` chooses.
 """
 
 from __future__ import annotations
 
 import array
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -16,7 +17,15 @@ import numpy as np
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
+from road_seg_ros.image_header import read_size
+
 JPEG_QUALITY = 80
+# A PNG of some kilobytes can ask for gigabytes. No camera of a robot has more than this, and its
+# pixels take 192 MiB.
+MAX_PIXELS = 64 * 2**20
+
+# From pixels as the encoding has them, uint8 or uint16, to uint8 (H, W, 3) BGR.
+Conversion = Callable[[np.ndarray, str], np.ndarray]
 
 
 class ImageError(ValueError):
@@ -59,18 +68,32 @@ LAYOUTS = {
 }
 
 
-def image_to_bgr(message: Image) -> np.ndarray:
+def opencv_to_bgr(pixels: np.ndarray, encoding: str) -> np.ndarray:
+    """Return pixels of a known encoding as uint8 (H, W, 3) BGR; bgr8 itself, not a copy."""
+    if pixels.dtype == np.uint16:
+        pixels = cv2.convertScaleAbs(pixels, alpha=1 / 257)  # 65535 becomes 255
+    to_bgr = LAYOUTS[encoding].to_bgr
+    return pixels if to_bgr is None else cv2.cvtColor(pixels, to_bgr)
+
+
+def image_to_bgr(message: Image, convert: Conversion = opencv_to_bgr) -> np.ndarray:
     """
     Return the pixels of an Image message as uint8 (H, W, 3) BGR.
 
     Padded rows (`step`) and both byte orders are understood. For bgr8 the result is a view of the
     message's own memory: do not write to it. ImageError if the message is malformed.
     """
+    return convert(_pixels(message), message.encoding)
+
+
+def _pixels(message: Image) -> np.ndarray:
+    """Return a view of the message's pixels without their padding; 16 bits in our byte order."""
     height, width, step = message.height, message.width, message.step
     layout = LAYOUTS.get(message.encoding)
     if layout is None:
         raise ImageError(
-            f'encoding {message.encoding!r} is not supported; use one of {", ".join(LAYOUTS)}'
+            f'encoding {_quoted(message.encoding)} is not supported; use one of '
+            f'{", ".join(LAYOUTS)}'
         )
     if height < 1 or width < 1:
         raise ImageError(f'the image is {width}x{height}, it has no pixels')
@@ -91,15 +114,9 @@ def image_to_bgr(message: Image) -> np.ndarray:
     strides = (step, layout.channels * itemsize, itemsize)[: len(shape)]
     swapped = itemsize > 1 and bool(message.is_bigendian) != (sys.byteorder == 'big')
     dtype = np.dtype(layout.dtype).newbyteorder('S' if swapped else '=')
-    try:
-        pixels = np.ndarray(shape, dtype, memoryview(message.data).cast('B'), strides=strides)
-    except (TypeError, ValueError) as error:  # a step that is odd for 16 bits is fine for numpy
-        raise ImageError(f'the image cannot be read: {error}') from error
-    if itemsize == 2:
-        pixels = cv2.convertScaleAbs(pixels.astype(np.uint16), alpha=1 / 257)  # 65535 becomes 255
-    if layout.to_bgr is None:
-        return pixels
-    return cv2.cvtColor(pixels, layout.to_bgr)
+    pixels = np.ndarray(shape, dtype, memoryview(message.data).cast('B'), strides=strides)
+    # A step may be odd, which numpy understands and OpenCV does not.
+    return pixels if itemsize == 1 else pixels.astype(layout.dtype)
 
 
 def compressed_to_bgr(message: CompressedImage) -> np.ndarray:
@@ -109,13 +126,22 @@ def compressed_to_bgr(message: CompressedImage) -> np.ndarray:
     The pixels stay as the camera sent them: an orientation tag is not applied, because mask and
     image must match. ImageError if it cannot be decoded.
     """
+    data = bytes(memoryview(message.data))
+    try:
+        width, height = read_size(data)
+    except ValueError as error:
+        raise ImageError(f'{_compressed(message)} cannot be decoded: {error}') from error
+    if width * height > MAX_PIXELS:
+        raise ImageError(
+            f'{_compressed(message)} claims {width}x{height} pixels, {MAX_PIXELS} are the limit'
+        )
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     try:
-        image = cv2.imdecode(np.frombuffer(message.data, np.uint8), flags)
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
         raise ImageError(f'{_compressed(message)} cannot be decoded: {error.err}') from error
     if image is None:
-        raise ImageError(f'{_compressed(message)} cannot be decoded')
+        raise ImageError(f'{_compressed(message)} cannot be decoded: it is damaged')
     return image
 
 
@@ -128,7 +154,7 @@ def to_image(pixels: np.ndarray, encoding: str, header: Header) -> Image:
     pixels = np.ascontiguousarray(pixels)
     message = Image(header=header, encoding=encoding)
     message.height, message.width = pixels.shape[:2]
-    message.step = pixels.strides[0]
+    message.step = pixels.nbytes // len(pixels)  # numpy's stride of a single row may be anything
     # Straight into the array: any other assignment makes rclpy look at every byte, 85 ms.
     message.data = _byte_array(pixels)
     return message
@@ -147,13 +173,18 @@ def describe(message: Image | CompressedImage) -> str:
     if isinstance(message, CompressedImage):
         return _compressed(message)
     return (
-        f'{message.width}x{message.height} {message.encoding!r} step {message.step}, '
+        f'{message.width}x{message.height} {_quoted(message.encoding)} step {message.step}, '
         f'{len(message.data)} bytes'
     )
 
 
 def _compressed(message: CompressedImage) -> str:
-    return f'compressed image of format {message.format!r}, {len(message.data)} bytes'
+    return f'compressed image of format {_quoted(message.format)}, {len(message.data)} bytes'
+
+
+def _quoted(name: str) -> str:
+    """Return a name that a message gave, fit for a log: it may be long, and in any script."""
+    return ascii(name if len(name) <= 60 else f'{name[:57]}...')
 
 
 def _byte_array(pixels: np.ndarray) -> array.array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -595,6 +596,23 @@ def test_a_signal_during_start_up_ends_the_node(
         took = time.monotonic() - told
     assert (process.returncode, 'Traceback' in output) == (0, False), output
     assert took < 5.0  # mostly the import that was under way, on a busy machine
+
+
+def test_a_cv_bridge_that_crashes_costs_a_warning(
+    client: Client, tiny_model: Path, image: np.ndarray, tmp_path: Path, monkeypatch
+) -> None:
+    (tmp_path / 'cv_bridge').mkdir()
+    (tmp_path / 'cv_bridge' / '__init__.py').write_text('import os\nos.abort()\n')
+    monkeypatch.setenv('PYTHONPATH', f'{tmp_path}:{os.environ.get("PYTHONPATH", "")}')
+    with node_process('-p', f'model_path:={tiny_model}', '-p', 'engine:=torch') as process:
+        client.wait_for_status('waiting for the first image')
+        masks = client.listen('mask')
+        message = to_image(image[..., ::-1], 'rgb8', Image().header)
+        wait_for(lambda: client.camera.publish(message) or len(masks) > 2, 'masks')
+        process.send_signal(signal.SIGINT)
+        output = process.communicate(timeout=20)[0]
+    assert (process.returncode, 'Traceback' in output) == (0, False), output
+    assert output.count("cv_bridge does not work: its process ends with 'Aborted'") == 1, output
 
 
 def test_autostart_false_waits_for_a_manager(client: Client, tiny_model: Path) -> None:
