@@ -144,7 +144,9 @@ class Health:
         if state != 'active':
             if failing and state == 'unconfigured':  # error processing ended there
                 return error, failing
-            return warn, f'inactive: lifecycle state {state}'
+            # Stale is also what monitors show of a node that is gone altogether.
+            level = DiagnosticStatus.STALE if state == 'finalized' else warn
+            return level, f'inactive: lifecycle state {state}'
         if not situation.enabled:
             return ok, 'paused: call the enable service with data true to go on'
         if quiet_s > timeout:

@@ -65,6 +65,7 @@ class Soak:
         self.latencies_ms: list[float] = []
         self.memory_mb: list[float] = []  # before the first fault, after each happened once
         self.newest_ns = 0
+        self.camera_starts = 0
         self.happened: Counter[str] = Counter()
         self.recoveries_s: defaultdict[str, list[float]] = defaultdict(list)
         self.problems: list[str] = []
@@ -120,6 +121,7 @@ class Soak:
     def start_camera(self, reliability: str = 'reliable', rate: float = 10.0) -> None:
         """Start the camera, in place of the one that runs."""
         self.camera.close()
+        self.camera_starts += 1
         arguments = ('--reliability', reliability, '--rate', f'{rate}')
         self.camera.enter_context(camera_process(*arguments))
 
@@ -270,6 +272,7 @@ def report(args: argparse.Namespace, soak: Soak) -> None:
         'rejected, malformed': counters['rejected'],
         'failed inferences': counters['errors'],
         'faults': soak.happened.total(),
+        'starts of the camera': soak.camera_starts,
         'memory at start, after one round, at end (MB)': ', '.join(f'{m:.0f}' for m in memory_mb),
         'stamp to mask, median, p95, p99 (ms)': ', '.join(f'{p:.0f}' for p in percentiles),
     }

@@ -59,6 +59,8 @@ def test_paused_and_inactive(health: Health) -> None:
     assert level == OK and message.startswith('paused')
     level, message = health.status(_situation(lifecycle_state='unconfigured'))
     assert level == WARN and message == 'inactive: lifecycle state unconfigured'
+    level, message = health.status(_situation(lifecycle_state='finalized'))
+    assert level == DiagnosticStatus.STALE and message == 'inactive: lifecycle state finalized'
 
 
 def test_failing_until_an_image_is_answered_again(health: Health) -> None:
