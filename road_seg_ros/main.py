@@ -74,7 +74,9 @@ def _run(args: list[str] | None) -> int:
     try:
         rclpy.init(args=args)
     except Exception as error:  # rclpy's own types differ between distributions
-        print(f'{NODE_NAME}: bad ROS arguments: {error}', file=sys.stderr)
+        no_log = 'logging' in str(error)  # where ROS_LOG_DIR or ~/.ros cannot be written
+        what = 'ROS does not start' if no_log else 'bad ROS arguments'
+        print(f'{NODE_NAME}: {what}: {error}', file=sys.stderr)
         return 1
     node = None
     try:

@@ -554,6 +554,14 @@ def test_a_bad_start_ends_with_one_line_and_a_status(
         assert word in lines[0]
 
 
+def test_a_log_folder_that_cannot_be_made_is_told() -> None:
+    with node_process(env={**os.environ, 'ROS_LOG_DIR': '/proc/none'}) as process:
+        output = process.communicate(timeout=60)[0]
+    assert process.returncode == 1
+    assert 'ROS does not start' in output
+    assert "'/proc/none'" in output
+
+
 @pytest.mark.parametrize('stop', [[signal.SIGINT], [signal.SIGTERM], [signal.SIGINT] * 3])
 @pytest.mark.parametrize('busy', [False, True])
 def test_signals_end_the_node_cleanly(
