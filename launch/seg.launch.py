@@ -1,12 +1,15 @@
 """
-Start road_seg_node, and on request rviz2 and a bag.
+Start road_seg_node for one camera or several, and on request rviz2 and a bag.
 
     ros2 launch road_seg_ros seg.launch.py image_topic:=/kitti/camera_color_left/image_raw
+    ros2 launch road_seg_ros seg.launch.py image_topic:="/front/image_raw, /rear/image_raw"
     ros2 launch road_seg_ros seg.launch.py bag:=kitti_bag rviz:=true
     ros2 launch road_seg_ros seg.launch.py --show-args
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from launch.actions import (
     DeclareLaunchArgument,
@@ -18,10 +21,18 @@ from launch.actions import (
 )
 from launch.events.process import ProcessExited
 from launch_ros.actions import LifecycleNode, Node
-from launch_ros.event_handlers import OnStateTransition
+from launch_ros.events.lifecycle import StateTransition
+from launch_ros.utilities import prefix_namespace
 from rclpy.parameter import Parameter
 
-from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
+from launch import (
+    Event,
+    EventHandler,
+    LaunchContext,
+    LaunchDescription,
+    LaunchDescriptionEntity,
+)
+from road_seg_ros.cameras import Camera, find_cameras, require_relative
 from road_seg_ros.parameters import BY_NAME, broken_rule
 from road_seg_ros.resources import find_resource
 from road_seg_ros.transport import profile_environment
@@ -35,7 +46,11 @@ NODE_PARAMETERS = ('model_path', 'device', 'engine', 'precision', 'threshold')
 def generate_launch_description() -> LaunchDescription:
     """Declare the arguments; everything else needs their values."""
     arguments = [
-        _argument('image_topic', 'camera/image_raw', 'Camera topic to subscribe to.'),
+        _argument(
+            'image_topic', 'camera/image_raw',
+            'Camera topic to subscribe to. Several, with commas between them, start a node each: '
+            'that of /front/image_raw is /front/road_seg.',
+        ),
         _argument('mask_topic', 'road_seg/mask', 'Topic of the mono8 drivable mask.'),
         _argument('overlay_topic', 'road_seg/overlay', 'Topic of the overlay image.'),
         *(
@@ -46,12 +61,12 @@ def generate_launch_description() -> LaunchDescription:
         _argument(
             'params_file', str(find_resource('config/seg.yaml')), 'YAML file of all parameters.'
         ),
-        _argument('namespace', '', 'Namespace of the node and of its relative topics.'),
+        _argument('namespace', '', 'Namespace of the nodes and of their relative topics.'),
         _argument('use_sim_time', 'false', 'Take the time from /clock; bag implies it.', BOOL),
-        _argument('rviz', 'false', 'Start rviz2 with mask and overlay.', BOOL),
-        _argument('bag', '', 'rosbag2 to play with --clock once the node is active.'),
-        _argument('respawn', 'false', 'Start the node again when it ends.', BOOL),
-        _argument('log_level', 'info', 'Log level of the node.', LOG_LEVELS),
+        _argument('rviz', 'false', 'Start rviz2 with the (first) mask and overlay.', BOOL),
+        _argument('bag', '', 'rosbag2 to play with --clock once every node is active.'),
+        _argument('respawn', 'false', 'Start a node again when it ends.', BOOL),
+        _argument('log_level', 'info', 'Log level of the nodes.', LOG_LEVELS),
     ]  # fmt: skip
     return LaunchDescription([*arguments, OpaqueFunction(function=_start)])
 
@@ -66,26 +81,41 @@ def _argument(
 
 def _start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     args = context.launch_configurations
-    bag, namespace = args['bag'], args['namespace']
-    respawn = args['respawn'] == 'true'
+    namespace = prefix_namespace(args.get('ros_namespace'), args['namespace'])
+    cameras = find_cameras(args['image_topic'], namespace)
+    require_relative(cameras, mask_topic=args['mask_topic'], overlay_topic=args['overlay_topic'])
     # Only where asked for: params_file may say it too.
-    asked = args['use_sim_time'] == 'true' or bool(bag)
+    asked = args['use_sim_time'] == 'true' or bool(args['bag'])
     sim_time = {'use_sim_time': True} if asked else {}
-    overlay_topic = args['overlay_topic']
-    node = LifecycleNode(
+    nodes = [_road_seg_node(camera, args, sim_time) for camera in cameras]
+    environment = profile_environment(context.environment)
+    actions: list[LaunchDescriptionEntity] = [
+        SetEnvironmentVariable(name, value) for name, value in environment.items()
+    ]
+    if args['bag']:
+        play = ExecuteProcess(cmd=['ros2', 'bag', 'play', args['bag'], '--clock'], output='screen')
+        # Not before: a player that starts blindly loses its first seconds.
+        handler = EventHandler(matcher=_all_active(nodes), entities=[play], handle_once=True)
+        actions.append(RegisterEventHandler(handler))
+    actions += nodes
+    if args['rviz'] == 'true':
+        actions.append(_rviz(cameras[0], args, sim_time))
+    return actions
+
+
+def _road_seg_node(camera: Camera, args: dict[str, str], sim_time: dict) -> LifecycleNode:
+    respawn = args['respawn'] == 'true'
+    return LifecycleNode(
         package='road_seg_ros',
         executable='road_seg_node',
         name='road_seg',
-        namespace=namespace,
-        parameters=[
-            args['params_file'],
-            {**_given_parameters(args), **sim_time},
-        ],
+        namespace=camera.namespace,
+        parameters=[args['params_file'], {**_given_parameters(args), **sim_time}],
         remappings=[
-            ('camera/image_raw', args['image_topic']),
+            ('camera/image_raw', camera.topic),
             ('~/mask', args['mask_topic']),
-            ('~/overlay', overlay_topic),
-            ('~/overlay/compressed', f'{overlay_topic}/compressed'),
+            ('~/overlay', args['overlay_topic']),
+            ('~/overlay/compressed', f'{args["overlay_topic"]}/compressed'),
         ],
         arguments=['--ros-args', '--log-level', args['log_level']],
         output='screen',
@@ -94,43 +124,40 @@ def _start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         respawn_delay=1.0,
         on_exit=None if respawn else _end_launch,
     )
-    environment = profile_environment(context.environment)
-    actions: list[LaunchDescriptionEntity] = [
-        SetEnvironmentVariable(name, value) for name, value in environment.items()
-    ]
-    if bag:
-        play = ExecuteProcess(cmd=['ros2', 'bag', 'play', bag, '--clock'], output='screen')
-        # Not before: a player that starts blindly loses its first seconds.
-        actions.append(
-            RegisterEventHandler(
-                OnStateTransition(
-                    target_lifecycle_node=node,
-                    goal_state='active',
-                    entities=[play],
-                    handle_once=True,
-                )
-            )
-        )
-    actions.append(node)
-    if args['rviz'] == 'true':
-        actions.append(
-            Node(
-                package='rviz2',
-                executable='rviz2',
-                namespace=namespace,
-                arguments=['-d', str(find_resource('config/seg.rviz'))],
-                parameters=[sim_time],
-                remappings=[
-                    ('/road_seg/mask', args['mask_topic']),
-                    ('/road_seg/overlay', overlay_topic),
-                ],
-            )
-        )
-    return actions
+
+
+def _rviz(camera: Camera, args: dict[str, str], sim_time: dict) -> Node:
+    return Node(
+        package='rviz2',
+        executable='rviz2',
+        namespace=camera.namespace,
+        arguments=['-d', str(find_resource('config/seg.rviz'))],
+        parameters=[sim_time],
+        remappings=[
+            ('/road_seg/mask', args['mask_topic']),
+            ('/road_seg/overlay', args['overlay_topic']),
+        ],
+    )
+
+
+def _all_active(nodes: list[LifecycleNode]) -> Callable[[Event], bool]:
+    """Return a matcher of the transition with which the last of the nodes becomes active."""
+    active: set[LifecycleNode] = set()
+
+    def matches(event: Event) -> bool:
+        if not isinstance(event, StateTransition):
+            return False
+        if event.goal_state == 'active':
+            active.add(event.action)
+        else:
+            active.discard(event.action)
+        return active.issuperset(nodes)
+
+    return matches
 
 
 def _end_launch(event: ProcessExited, context: LaunchContext) -> Shutdown | None:
-    """End the launch with its node: without, it would look alive and do nothing."""
+    """End the launch with any of its nodes: without, it would look alive and do nothing."""
     # Not when it ends already: launch_ros cannot be shut down twice.
     return None if context.is_shutdown else Shutdown(reason='road_seg_node ended')
 

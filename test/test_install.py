@@ -18,6 +18,7 @@ SHARED_FILES = (
     'config/seg.yaml',
     'config/seg.rviz',
     'config/fastdds.xml',
+    'config/sros2_policy.xml',
     'weights/road_seg_compact.safetensors',
     'weights/README.md',
 )
