@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -63,6 +64,19 @@ def test_a_process_survives_signals_after_its_engines_are_gone(tiny_model: Path)
     script = ENGINES_COME_AND_GO.format(model=str(tiny_model))
     result = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True)
     assert (result.returncode, result.stdout) == (0, 'still alive\n'), result.stderr
+
+
+def test_openvino_reports_nothing_to_anybody(tiny_model: Path, tmp_path: Path) -> None:
+    pytest.importorskip('openvino', reason='pip install openvino to test this engine')
+    script = (
+        'import sys; from road_seg_ros.segmenter import RoadSegmenter; '
+        f'RoadSegmenter.from_checkpoint({str(tiny_model)!r}, device="cpu", engine="openvino"); '
+        'assert sys.modules["openvino_telemetry"] is None'
+    )
+    home = {'HOME': str(tmp_path), 'XDG_CACHE_HOME': str(tmp_path / 'cache')}
+    environment = {k: v for k, v in os.environ.items() if k != 'CI'} | home
+    subprocess.run([sys.executable, '-c', script], env=environment, check=True)
+    assert [path.name for path in tmp_path.iterdir()] == ['cache']
 
 
 @pytest.mark.parametrize('size', [(1, 1), (7, 300), (375, 1242), (480, 360), (721, 33)])

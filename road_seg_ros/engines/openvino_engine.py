@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 import hashlib
 import io
+import sys
 import warnings
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -30,9 +32,20 @@ def core() -> Any:
     when they do not go in reverse order, the thread is left with one that is unmapped, and its
     next signal (Ctrl-C, or a child process that ends) is a segmentation fault.
     """
+    return import_openvino().Core()
+
+
+def import_openvino() -> ModuleType:
+    """
+    Return the module openvino, without its telemetry.
+
+    Its converter would report each use to Google Analytics, unless that module is missing.
+    """
+    if 'openvino' not in sys.modules:
+        sys.modules.setdefault('openvino_telemetry', None)
     import openvino
 
-    return openvino.Core()
+    return openvino
 
 
 class OpenVinoEngine:
@@ -45,7 +58,7 @@ class OpenVinoEngine:
         self, network: FCN8, info: ModelInfo, device_type: str, precision: str = 'auto'
     ) -> None:
         try:
-            import openvino  # noqa: F401
+            import_openvino()
         except ImportError as error:
             raise EngineError(
                 f'engine openvino needs the package openvino ({error}): pip install openvino, or '
@@ -72,8 +85,7 @@ class OpenVinoEngine:
 
 def _compiled(network: RoadProbability, precision: str) -> Any:
     """Compile the network, or take what an earlier start compiled."""
-    import openvino
-
+    openvino = import_openvino()
     options = {'PERFORMANCE_HINT': 'LATENCY', 'INFERENCE_PRECISION_HINT': TYPE_NAMES[precision]}
     key = _fingerprint(network, openvino.__version__, options)
     if (content := compiled_cache.read(key)) is not None:
