@@ -46,9 +46,17 @@ setup(
         files(f'{PACKAGE}/weights', '*.safetensors', '*.md'),
     ],
     zip_safe=False,
-    install_requires=['numpy', 'opencv-python-headless', 'safetensors>=0.4', 'torch>=2.1'],
+    # The oldest versions with which the tests of node and frames pass, on Python 3.10. numpy is
+    # Ubuntu 22.04's; its OpenCV, 4.5.4, fails on images of 1x1 only. Those of export and training
+    # are a careful guess. constraints.txt names what all tests pass with.
+    install_requires=[
+        'numpy>=1.21.5',
+        'opencv-python-headless>=4.5.5',
+        'safetensors>=0.4',
+        'torch>=2.1',
+    ],
     extras_require={
-        'demo': ['rosbags>=0.10'],
+        'demo': ['rosbags>=0.11'],
         'openvino': ['openvino>=2024.4'],
         'export': [
             'nncf>=2.13',
@@ -60,13 +68,21 @@ setup(
         'training': [
             'lightning>=2.6',
             'matplotlib>=3.6',
-            'pyyaml',
-            'tensorboard',
+            'pyyaml>=6.0',
+            'tensorboard>=2.11',
             'torch>=2.5',
-            'torchvision>=0.16',
-            'tqdm',
+            'torchvision>=0.20',
+            'tqdm>=4.57',
         ],
-        'test': ['hypothesis', 'pytest', 'rosbags-image>=0.10', 'ruff'],
+        'test': [
+            'hypothesis>=6.30',
+            'packaging>=21.3',
+            'psutil>=5.9',
+            'pytest>=7.0',
+            'pyyaml>=6.0',
+            'rosbags-image>=0.10',
+            'ruff>=0.13',
+        ],
         'ros': ROS_WHEELS,
     },
     entry_points={
