@@ -76,6 +76,7 @@ setup(
         ],
         'test': [
             'hypothesis>=6.30',
+            'mcap>=1.1',
             'packaging>=21.3',
             'psutil>=5.9',
             'pytest>=7.0',
@@ -89,6 +90,7 @@ setup(
         'console_scripts': [
             f'road_seg_node = {PACKAGE}.main:main',
             f'road_seg_demo = {PACKAGE}.demo:main',
+            f'kitti_to_bag = {PACKAGE}.kitti_bag:main',
         ],
     },
 )
