@@ -58,14 +58,13 @@ class CameraBag:
     """
     A rosbag2 folder in the making.
 
-    path: must not exist; its last part names the file in it. OutputError says what went wrong.
+    path: must not exist; its last part names the file in it. storage: mcap or sqlite3. topic: of
+    raw images; those with a format go to `topic`/compressed. OutputError says what went wrong.
     """
 
-    def __init__(self, path: Path, storage: str, topic: str, compressed: bool) -> None:
+    def __init__(self, path: Path, storage: str, topic: str) -> None:
         self._writer = Writer(path, version=METADATA_VERSION, storage_plugin=STORAGE[storage])
-        self._kind = 'CompressedImage' if compressed else 'Image'
-        self._topic = f'{topic}/compressed' if compressed else topic
-        self._info_topic = camera_info_topic(topic)
+        self._topic = topic
         self._connections: dict[str, Connection] = {}
         self.counts: dict[str, int] = {}  # messages by topic
 
@@ -85,15 +84,16 @@ class CameraBag:
         header = types['std_msgs/msg/Header'](time, FRAME_ID)
         if picture.calibration is not None:
             info = _camera_info(header, picture)
-            self._write(self._info_topic, 'CameraInfo', stamp_ns, info)
+            self._write(camera_info_topic(self._topic), 'CameraInfo', stamp_ns, info)
         if picture.ground_truth is not None:
             mask = _image(header, picture.ground_truth, 'mono8')
             self._write(GROUND_TRUTH_TOPIC, 'Image', stamp_ns, mask)
-        if self._kind == 'Image':
-            image = _image(header, picture.data, 'bgr8')
-        else:
+        if picture.format:
             image = _type('CompressedImage')(header, picture.format, picture.data)
-        self._write(self._topic, self._kind, stamp_ns, image)
+            self._write(f'{self._topic}/compressed', 'CompressedImage', stamp_ns, image)
+        else:
+            image = _image(header, picture.data, 'bgr8')
+            self._write(self._topic, 'Image', stamp_ns, image)
 
     def _write(self, topic: str, kind: str, stamp_ns: int, message: Any) -> None:
         name = f'sensor_msgs/msg/{kind}'

@@ -19,7 +19,6 @@ import re
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from decimal import Decimal, InvalidOperation
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +36,7 @@ ROAD, RAW, ODOMETRY = 'KITTI Road', 'KITTI raw', 'KITTI odometry'
 SPLITS = ('training', 'testing')
 SEARCH_DEPTH = 3  # folders above a drive or sequence
 NS = 1_000_000_000
+STAMPS = range(2**31 * NS)  # what a ROS stamp can hold: until 2038
 
 
 @dataclass(frozen=True)
@@ -65,21 +65,17 @@ def find_sequence(folder: Path, camera: int | None = None) -> ImageSequence | No
     """
     folder = folder.resolve()
     inside = folder.parent if folder.name == 'data' else folder
-    if (number := _camera_number(inside)) is not None:
-        folder, camera = inside.parent, number if camera is None else camera
-    roots = _find_roots(folder)
-    if not roots:
+    number = _camera_number(inside)
+    if _cameras(inside.parent).get(number) in (folder, folder / 'data'):
+        root = inside.parent
+    else:
+        number, root = None, _find_root(folder)
+    if root is None:
         return None
-    if len(roots) > 1:
-        names = ', '.join(str(root.relative_to(folder)) for root in roots[:5])
-        raise SourceError(
-            f'{folder} holds {len(roots)} drives or sequences; give one of them: {names}'
-            f'{", ..." if len(roots) > 5 else ""}'
-        )
-    root = roots[0]
     cameras = _cameras(root)
     if camera is None:
-        camera = LEFT_COLOUR if LEFT_COLOUR in cameras else min(cameras)
+        left = LEFT_COLOUR if LEFT_COLOUR in cameras else min(cameras)
+        camera = left if number is None else number
     if camera not in cameras:
         raise SourceError(
             f'{root} has no images of camera {camera}; it has those of '
@@ -104,6 +100,8 @@ def read_stamps(sequence: ImageSequence) -> list[int] | None:
         stamps = [parse(line) for line in lines]
     except (ValueError, InvalidOperation) as error:
         raise SourceError(f'{file} holds a line that is no time: {error}') from error
+    if strange := [line for line, ns in zip(lines, stamps, strict=True) if ns not in STAMPS]:
+        raise SourceError(f'{file} holds a time that a ROS stamp cannot have: {strange[0]}')
     if len(stamps) != len(sequence.files):
         raise SourceError(
             f'{file} holds {len(stamps)} times for the {len(sequence.files)} images in '
@@ -118,7 +116,6 @@ def read_stamps(sequence: ImageSequence) -> list[int] | None:
     return stamps
 
 
-@lru_cache(maxsize=2)  # one file for all images, except for KITTI Road
 def read_calibration(path: Path, camera: int, rectified: bool) -> Calibration:
     """
     Read one camera's model from calib_cam_to_cam.txt (raw), calib.txt (odometry) or KITTI Road's.
@@ -196,16 +193,22 @@ def _cameras(root: Path) -> dict[int, Path]:
     return cameras
 
 
-def _find_roots(folder: Path) -> list[Path]:
-    """Return the drives, sequences or Road splits at or below a folder, if in equal depth."""
+def _find_root(folder: Path) -> Path | None:
+    """Return the drive, sequence or Road split at a folder or below it."""
     for depth in range(SEARCH_DEPTH + 1):
         parents = {path.parent for path in folder.glob('*/' * depth + 'image_*')}
         roots = sorted(root for root in parents if _cameras(root))
         # Of KITTI Road as a whole, that with the ground truth.
         roots = [r for r in roots if r.name != SPLITS[1] or r.with_name(SPLITS[0]) not in roots]
+        if len(roots) > 1:
+            names = ', '.join(str(root.relative_to(folder)) for root in roots[:5])
+            raise SourceError(
+                f'{folder} holds {len(roots)} drives or sequences; give one of them: {names}'
+                f'{", ..." if len(roots) > 5 else ""}'
+            )
         if roots:
-            return roots
-    return []
+            return roots[0]
+    return None
 
 
 def _describe(root: Path, images: Path, camera: int) -> ImageSequence:
@@ -244,6 +247,6 @@ def _date_ns(line: str) -> int:
 def _seconds_ns(line: str) -> int:
     """Turn `1.037875e-01` seconds into ns, exactly."""
     seconds = Decimal(line)
-    if not seconds.is_finite() or seconds < 0:
+    if not seconds.is_finite():
         raise ValueError(f'{line!r}')
     return round(seconds * NS)

@@ -25,7 +25,7 @@ from road_seg_ros.pictures import Choices, Picture, Recording, Shot, open_record
 from road_seg_ros.whole_folder import OutputError, whole_folder
 
 CAMERA_TOPIC = '/camera/image_raw'
-MAX_RATE_HZ = 1000.0
+RATES_HZ = (0.001, 1000.0)
 MAX_THREADS = 8  # one thread writes, which more would outrun
 PROGRESS_S = 0.2
 
@@ -40,17 +40,14 @@ def convert(
     *,
     storage: str = 'mcap',
     topic: str = CAMERA_TOPIC,
-    compressed: bool = False,
-    mixed_sizes: bool = False,
     force: bool = False,
     progress: Callable[[int], None] = lambda count: None,
 ) -> dict[str, int]:
     """
     Write a recording to a rosbag2 folder, which appears when it is complete.
 
-    storage: mcap or sqlite3. topic: of raw images; compressed ones go to `topic`/compressed, as
-    chosen when the recording was opened. mixed_sizes: accept images of different sizes. force:
-    replace a bag. progress: called with the number of images so far. Returns the number of
+    storage: mcap or sqlite3. topic: of raw images; compressed ones go to `topic`/compressed.
+    force: replace a bag. progress: called with the number of images so far. Returns the number of
     messages of each topic. SourceError or OutputError says what went wrong; then nothing is left.
     """
     from road_seg_ros.camera_bag import CameraBag, is_bag_folder
@@ -58,12 +55,12 @@ def convert(
     first: Picture | None = None
     with (
         whole_folder(out, is_bag_folder if force else None) as folder,
-        CameraBag(folder, storage, topic, compressed) as bag,
+        CameraBag(folder, storage, topic) as bag,
         contextlib.closing(_read_ahead(recording.shots)) as pictures,
     ):
         for count, (stamp_ns, picture) in enumerate(pictures, start=1):
             first = first or picture
-            if not (mixed_sizes or recording.sizes_differ):
+            if not recording.sizes_differ:
                 _require_same_size(picture, first)
             bag.write(stamp_ns, picture)
             progress(count)
@@ -112,8 +109,6 @@ def main(arguments: list[str] | None = None) -> int:
                 args.out,
                 storage=args.format,
                 topic=args.topic,
-                compressed=args.compressed,
-                mixed_sizes=args.mixed_sizes,
                 force=args.force,
                 progress=progress,
             )
@@ -191,8 +186,8 @@ def _check(args: argparse.Namespace) -> Choices:
     rate = None
     if args.rate is not None:
         rate = _number('--rate', args.rate)
-        if not 0 < rate <= MAX_RATE_HZ:
-            raise UsageError(f'--rate must be above 0 and at most 1000 Hz, got {args.rate}')
+        if not RATES_HZ[0] <= rate <= RATES_HZ[1]:
+            raise UsageError(f'--rate must be from 0.001 to 1000 Hz, got {args.rate}')
     quality = _number('--quality', args.quality)
     if quality not in range(1, 101):
         raise UsageError(f'--quality must be a whole number from 1 to 100, got {args.quality}')
@@ -204,6 +199,7 @@ def _check(args: argparse.Namespace) -> Choices:
         ground_truth=not args.no_ground_truth,
         compressed=args.compressed,
         quality=int(quality),
+        mixed_sizes=args.mixed_sizes,
     )
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass, field, replace
+from functools import lru_cache, partial
 from pathlib import Path
 
 import cv2
@@ -84,7 +84,8 @@ class Choices:
 
     rate: Hz; None for the recorded times, and 10 Hz where there are none. camera: 0..3 of KITTI's;
     None for left colour. calibration: a KITTI file to use instead of the source's own. quality: of
-    JPEG, 1..100; images that are JPEG already are passed through as they are.
+    JPEG, 1..100; images that are JPEG already are passed through as they are. mixed_sizes: accept
+    images of different sizes, as KITTI Road always has.
     """
 
     rate: float | None = None
@@ -94,6 +95,7 @@ class Choices:
     ground_truth: bool = True
     compressed: bool = False
     quality: int = 90
+    mixed_sizes: bool = False
 
 
 def open_recording(source: str | Path, choices: Choices) -> Recording:
@@ -137,7 +139,7 @@ def _open_files(sequence: ImageSequence, choices: Choices) -> Recording:
         if 0 < labelled < len(files)
         else '',
     )
-    differ = sequence.kind == ROAD  # it is made of several drives
+    differ = choices.mixed_sizes or sequence.kind == ROAD  # which is of several drives
     return Recording(sequence.description, shots, len(files), differ, tuple(filter(None, notes)))
 
 
@@ -152,7 +154,8 @@ def _open_video(path: Path, choices: Choices) -> Recording:
         )
         for index, frame in enumerate(video.frames)
     )
-    return Recording(video.description, shots, None, False, (note,) if note else ())
+    notes = (note,) if note else ()
+    return Recording(video.description, shots, None, choices.mixed_sizes, notes)
 
 
 def _camera(number: int | None) -> int:
@@ -187,6 +190,10 @@ class _Reader:
     choices: Choices
     camera: int
     rectified: bool
+    # One file for all images, except for KITTI Road.
+    read_calibration: Callable[[Path, int, bool], Calibration] = field(
+        default_factory=lambda: lru_cache(2)(read_calibration)
+    )
 
     def read(self, file: ImageFile) -> Picture:
         try:
@@ -219,7 +226,7 @@ class _Reader:
             height, width = data.shape[:2]
         calibration = ground_truth = None
         if file.calibration is not None:
-            calibration = read_calibration(file.calibration, self.camera, self.rectified)
+            calibration = self.read_calibration(file.calibration, self.camera, self.rectified)
             if calibration.size not in (None, (width, height)):
                 made_for = 'x'.join(map(str, calibration.size))
                 raise SourceError(
