@@ -89,6 +89,14 @@ def test_a_kitti_raw_drive_without_timestamps_runs_at_10_hz(tmp_path: Path) -> N
     assert _check(tmp_path, 2) == [0, 10**8]
 
 
+def test_a_kitti_odometry_sequence(tmp_path: Path) -> None:
+    sequence = tmp_path / 'sequences' / '00'
+    _write_images(sequence / 'image_2', ['000000.png', '000001.png'])
+    (sequence / 'times.txt').write_text('0.000000e+00\n1.037875e-01\n')
+    assert 'KITTI odometry' in open_frames(tmp_path).description
+    assert _check(tmp_path, 2) == [0, 103_787_500]
+
+
 def test_a_video(tmp_path: Path) -> None:
     path = tmp_path / 'drive.mp4'
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'mp4v'), 5.0, (32, 20))

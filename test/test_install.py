@@ -86,6 +86,7 @@ def test_pip_install(source: Path, tmp_path: Path) -> None:
     assert index.is_file()
     assert (target / 'bin' / 'road_seg_node').is_file()
     assert (target / 'bin' / 'road_seg_demo').is_file()
+    assert (target / 'bin' / 'kitti_to_bag').is_file()
     output = _run(python, '-c', LOAD_DEFAULT_MODEL, cwd=tmp_path, env=_environment())
     model, package = output.splitlines()
     assert model == str(target / 'share/road_seg_ros/weights/road_seg_compact.safetensors')
