@@ -84,7 +84,8 @@ def open_sequence(folder: Path, camera: int | None = None) -> ImageSequence:
     """
     if (sequence := find_sequence(folder, camera)) is not None:
         return sequence
-    return ImageSequence('images', [ImageFile(path) for path in list_images(folder)])
+    files = [ImageFile(path) for path in list_images(folder)]
+    return ImageSequence('images', files, camera=camera)
 
 
 def is_bag(path: Path) -> bool:

@@ -33,7 +33,7 @@ class ImageSequence:
     kind: str  # 'KITTI raw', 'images'
     files: list[ImageFile]
     times: Path | None = None  # a file with the time of each image
-    camera: int | None = None  # of KITTI's four
+    camera: int | None = None  # of KITTI's four; None where not known
     rectified: bool = True
 
     @property

@@ -50,7 +50,7 @@ def convert(
     force: replace a bag. progress: called with the number of images so far. Returns the number of
     messages of each topic. SourceError or OutputError says what went wrong; then nothing is left.
     """
-    from road_seg_ros.camera_bag import CameraBag, is_bag_folder
+    from road_seg_ros.camera_bag import CameraBag, is_bag_folder  # needs rosbags, an extra
 
     first: Picture | None = None
     with (

@@ -113,7 +113,8 @@ def open_recording(source: str | Path, choices: Choices) -> Recording:
     if path.is_dir():
         return _open_files(open_sequence(path, choices.camera), choices)
     if path.suffix.lower() in IMAGE_SUFFIXES:
-        return _open_files(ImageSequence('one image', [ImageFile(path)]), choices)
+        sequence = ImageSequence('one image', [ImageFile(path)], camera=choices.camera)
+        return _open_files(sequence, choices)
     return _open_video(path, choices)
 
 
@@ -123,24 +124,23 @@ def _open_files(sequence: ImageSequence, choices: Choices) -> Recording:
     stamps = recorded or even_stamps(len(files), choices.rate or DEFAULT_RATE_HZ)
     offset = START_NS if stamps[0] == 0 else 0
     files, calibration_note = _with_calibration(files, choices)
-    labelled = sum(map(_has_label, files)) if choices.ground_truth else 0
-    files = [f if labelled and _has_label(f) else replace(f, label=None) for f in files]
+    files = [
+        file if choices.ground_truth and _has_label(file) else replace(file, label=None)
+        for file in files
+    ]
+    unlabelled = sum(file.label is None for file in files)
     reader = _Reader(choices, _camera(sequence.camera), sequence.rectified)
     shots = (
         Shot(stamp + offset, partial(reader.read, file))
         for stamp, file in zip(stamps, files, strict=True)
     )
-    notes = (
-        'no recorded times: 10 Hz assumed, --rate changes it'
-        if recorded is None and choices.rate is None
-        else '',
-        calibration_note,
-        f'{len(files) - labelled} of {len(files)} images have no ground truth'
-        if 0 < labelled < len(files)
-        else '',
-    )
+    notes = [calibration_note] if calibration_note else []
+    if recorded is None and choices.rate is None:
+        notes.append('no recorded times: 10 Hz assumed, --rate changes it')
+    if 0 < unlabelled < len(files):
+        notes.append(f'{unlabelled} of {len(files)} images have no ground truth')
     differ = choices.mixed_sizes or sequence.kind == ROAD  # which is of several drives
-    return Recording(sequence.description, shots, len(files), differ, tuple(filter(None, notes)))
+    return Recording(sequence.description, shots, len(files), differ, tuple(notes))
 
 
 def _open_video(path: Path, choices: Choices) -> Recording:

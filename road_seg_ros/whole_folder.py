@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 
-class OutputError(OSError):
+class OutputError(RuntimeError):
     """Something that cannot be written; names it and says why."""
 
 
@@ -34,16 +34,20 @@ def whole_folder(out: Path, replaceable: Callable[[Path], bool] | None = None) -
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise OutputError(f'{out} is being written by another process') from None
+        replaced = partial / f'{out.name}.replaced'
         try:
             with _naming(out):
+                _restore(replaced, out)
+                _refuse_to_replace(out, replaceable)
                 _empty(partial)
             yield partial / out.name
             with _naming(out):
                 _refuse_to_replace(out, replaceable)
                 if out.exists():
-                    out.rename(partial / 'replaced')
+                    out.rename(replaced)
                 (partial / out.name).rename(out)
         finally:
+            _restore(replaced, out)
             shutil.rmtree(partial, ignore_errors=True)
     finally:
         os.close(lock)
@@ -53,8 +57,6 @@ def whole_folder(out: Path, replaceable: Callable[[Path], bool] | None = None) -
 def _naming(out: Path) -> Iterator[None]:
     try:
         yield
-    except OutputError:
-        raise
     except OSError as error:
         raise OutputError(f'{out} cannot be made: {error.strerror}') from error
 
@@ -66,6 +68,12 @@ def _refuse_to_replace(out: Path, replaceable: Callable[[Path], bool] | None) ->
         raise OutputError(f'{out} exists already; --force replaces it')
     if not replaceable(out):
         raise OutputError(f'{out} is something else than what is to be written; not replaced')
+
+
+def _restore(replaced: Path, out: Path) -> None:
+    """Put back what was to be replaced, if something came between its removal and the end."""
+    if replaced.exists() and not out.exists():
+        replaced.rename(out)
 
 
 def _empty(folder: Path) -> None:

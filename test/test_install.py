@@ -134,3 +134,5 @@ def test_colcon_build(source: Path, colcon: Path, tmp_path: Path, symlink: bool)
     started = shell(f'{node} --ros-args -p device:=gpu')
     assert started.returncode == 1
     assert "device must be auto, cpu, cuda, cuda:N, got 'gpu'" in started.stderr
+    converter = shell(f'{node.with_name("kitti_to_bag")} --help')
+    assert 'SOURCE OUT' in converter.stdout

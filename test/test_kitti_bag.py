@@ -226,9 +226,11 @@ def test_a_plain_folder_takes_rate_topic_and_calibration(tmp_path: Path) -> None
     write_images(tmp_path / 'images', ['1.png', '2.png', '10.png'])
     calibration = write_odometry(tmp_path) / 'calib.txt'
     options = ('--rate', '2.5', '--topic', '/front/rgb', '--calibration', calibration)
-    _convert(tmp_path / 'images', tmp_path / 'bag', *options)
+    _convert(tmp_path / 'images', tmp_path / 'bag', *options, '--camera', 3)
     with AnyReader([tmp_path / 'bag']) as reader:
         assert {c.topic for c in reader.connections} == {'/front/rgb', '/front/camera_info'}
+        infos = [data for c, _, data in reader.messages() if c.topic == '/front/camera_info']
+        assert deserialize_message(bytes(infos[0]), CameraInfo).p[0] == 703
         times = [t for c, t, _ in reader.messages() if c.topic == '/front/rgb']
     assert times == [10**9, 14 * 10**8, 18 * 10**8]
 
@@ -650,6 +652,19 @@ def test_a_killed_conversion_leaves_nothing_that_looks_complete(
     _convert(write_raw(tmp_path / 'source'), tmp_path / 'bag')  # takes what is left away
     assert {path.name for path in tmp_path.iterdir()} == {'bag', 'source'}
     assert {path.name for path in (tmp_path / 'bag').iterdir()} == {'bag.mcap', 'metadata.yaml'}
+
+
+def test_a_bag_that_a_killed_conversion_was_replacing_is_put_back(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    drive = write_raw(tmp_path)
+    _convert(drive, tmp_path / 'bag')
+    (tmp_path / '.bag.partial').mkdir()
+    (tmp_path / 'bag').rename(tmp_path / '.bag.partial' / 'bag.replaced')
+    assert main([str(drive), str(tmp_path / 'bag')]) == 1
+    assert 'bag exists already' in capsys.readouterr().err
+    assert _read(tmp_path / 'bag').times[IMAGE] == STAMPS
+    assert not (tmp_path / '.bag.partial').exists()
 
 
 def test_two_conversions_to_one_bag_do_not_mix(
