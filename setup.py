@@ -56,7 +56,7 @@ setup(
         'torch>=2.1',
     ],
     extras_require={
-        'demo': ['rosbags>=0.11'],
+        'demo': ['rosbags>=0.11.2'],  # older ones lose the QoS profiles in mcap
         'openvino': ['openvino>=2024.4'],
         'export': [
             'nncf>=2.13',

@@ -177,7 +177,7 @@ def _check(args: argparse.Namespace) -> Choices:
         from road_seg_ros.camera_bag import broken_topic_rule
     except ImportError as error:
         raise UsageError(
-            f'kitti_to_bag needs the package rosbags ({error}): pip install rosbags'
+            f'kitti_to_bag needs the package rosbags ({error}): pip install "rosbags>=0.11.2"'
         ) from error
     if problem := broken_topic_rule(args.topic):
         raise UsageError(f'--topic must not be {args.topic!r}: {problem}')

@@ -690,7 +690,7 @@ def test_a_missing_rosbags_is_named(
     monkeypatch.delitem(sys.modules, 'road_seg_ros.camera_bag')
     monkeypatch.setitem(sys.modules, 'rosbags.interfaces', None)
     line = _refused(capsys, drive, tmp_path / 'bag')
-    assert 'needs the package rosbags' in line and 'pip install rosbags' in line
+    assert 'needs the package rosbags' in line and 'pip install "rosbags>=0.11.2"' in line
 
 
 def test_progress_is_shown_on_a_terminal(tmp_path: Path) -> None:

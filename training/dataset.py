@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from road_seg_ros import synthetic
 from road_seg_ros.checkpoint import InputSize
-from road_seg_ros.image_files import list_files
+from road_seg_ros.frames import list_files
 from road_seg_ros.segmenter import resize
 from training import augmentation
 from training.config import TrainingConfig

@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from road_seg_ros.image_files import list_files, read_image
+from road_seg_ros.frames import list_files, read_image
 from training.kitti_road import IMAGE_SUFFIXES, NOT_ROAD, NOT_SCORED, ROAD, DataError
 
 CATEGORY = 'own'
