@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from road_seg_ros.frames import read_image
+from road_seg_ros.metrics import NOT_ROAD, NOT_SCORED, ROAD
 
-NOT_ROAD, ROAD, NOT_SCORED = 0, 1, 255
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.webp')
 
 
