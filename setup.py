@@ -42,7 +42,7 @@ setup(
         ('share/ament_index/resource_index/packages', [f'resource/{PACKAGE}']),
         (SHARE, ['package.xml']),
         files('launch', '*.launch.py'),
-        files('config', '*.yaml', '*.xml', '*.rviz'),
+        files('config', '*.json', '*.rviz', '*.xml', '*.yaml'),
         files(f'{PACKAGE}/weights', '*.safetensors', '*.md'),
     ],
     zip_safe=False,

@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import math
-import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -61,10 +61,10 @@ def play_bag(
     """
     rate = _number(args, 'rate', '1.0', 'above 0', lambda value: value > 0)
     start = _number(args, 'start', '0.0', '0 or more', lambda value: value >= 0)
-    qos_file, is_temporary = _qos_file(topics)
-    options = ['--clock', CLOCK_HZ, '--rate', rate, '--qos-profile-overrides-path', qos_file]
+    profiles, is_temporary = qos_file(topics.values())
+    options = ['--clock', CLOCK_HZ, '--rate', rate, '--qos-profile-overrides-path', profiles]
     options += ['--loop'] if args.get('loop') == 'true' else []
-    folder = os.path.expanduser(bag)
+    folder = str(Path(bag).expanduser())
     by_rosbag2 = has_rosbag2()
     if by_rosbag2:
         command = ['ros2', 'bag', 'play', folder, *options, '--start-offset', start]
@@ -73,17 +73,16 @@ def play_bag(
     else:
         command = [ExecutableInPackage('road_seg_replay', PACKAGE), folder, *options]
         command += ['--start', start]
-        for topic in topics.values():
-            command += ['--wait-for-subscriber', topic]
-    replay = _Replay(topics, command, environment, start_paused=by_rosbag2)
+        command += ['--wait-for-subscriber', *topics.values()]
+    replay = Replay(topics, command, environment, start_paused=by_rosbag2)
     actions: list[LaunchDescriptionEntity] = [OpaqueCoroutine(coroutine=replay.begin)]
     if is_temporary:
-        remove = OnShutdown(on_shutdown=lambda event, context: os.unlink(qos_file))
+        remove = OnShutdown(on_shutdown=lambda *_: Path(profiles).unlink(missing_ok=True))
         actions.append(RegisterEventHandler(remove))
     return actions
 
 
-class _Replay:
+class Replay:
     """The order of things: nodes active, player started and heard, bag over, images answered."""
 
     def __init__(
@@ -96,12 +95,12 @@ class _Replay:
         self._topics = topics
         self._start_paused = start_paused
         self._watch: ReplayWatch | None = None
-        self._player = ExecuteProcess(
+        self.player = ExecuteProcess(
             cmd=command,
             name='bag_player',
             additional_env={**environment, 'PYTHONUNBUFFERED': '1'},
             output='screen',
-            on_exit=self._on_player_exit,
+            on_exit=self.on_player_exit,
         )
 
     async def begin(self, context: LaunchContext) -> None:
@@ -109,15 +108,16 @@ class _Replay:
         node = get_ros_node(context)
         self._watch = ReplayWatch(node, self._topics)
         await _until_none(self._watch.inactive, 'to become active')
-        start = IncludeLaunchDescription(LaunchDescription([self._player]))
+        start = IncludeLaunchDescription(LaunchDescription([self.player]))
         await context.emit_event(start)
         if self._start_paused:
             await self._until_none_twice(self._watch.unmatched, 'to hear the bag player')
             await _resume(node)
 
-    def _on_player_exit(
+    def on_player_exit(
         self, event: ProcessExited, context: LaunchContext
     ) -> LaunchDescriptionEntity | None:
+        """End the launch: with a player that failed at once, else once all is answered."""
         if context.is_shutdown:
             return None
         if event.returncode:
@@ -192,16 +192,15 @@ def _number(
     return text
 
 
-def _qos_file(topics: Mapping[str, str]) -> tuple[str, bool]:
-    """Return the path of a QoS file that has all the topics, and whether it was made for them."""
+def qos_file(topics: Collection[str]) -> tuple[str, bool]:
+    """Return the path of a QoS file for these topics, and whether it was made for them."""
     path = find_resource(QOS_FILE)
     profiles = yaml.safe_load(path.read_text(encoding='utf-8'))
-    camera = profiles['/camera/image_raw']
-    missing = {topic: camera for topic in topics.values() if topic not in profiles}
-    if not missing:
+    if profiles.keys() == set(topics):
         return str(path), False
+    [profile] = profiles.values()
     with tempfile.NamedTemporaryFile(
         'w', prefix='replay_qos_', suffix='.yaml', delete=False, encoding='utf-8'
     ) as file:
-        yaml.safe_dump({**profiles, **missing}, file)
+        yaml.safe_dump(dict.fromkeys(topics, profile), file)
     return file.name, True

@@ -88,7 +88,7 @@ class Timeline:
 
     def time_ns(self, moment: float) -> int:
         """Return the bag's time at a moment of the monotonic clock, never before its start."""
-        return self.start_ns + max(0, round((moment - self.begin) * self.rate * NS))
+        return self.start_ns + round(max(0.0, (moment - self.begin) * self.rate * NS))
 
 
 class Lateness:
