@@ -204,9 +204,16 @@ def test_several_cameras_cannot_share_an_absolute_topic() -> None:
         actions_of('seg.launch.py', image_topic='/a/image, /b/image', mask_topic='/mask')
 
 
-def test_rviz_shows_the_first_camera() -> None:
+def test_rviz_shows_the_first_camera_with_the_topics_of_the_launch() -> None:
     topics = '/front/image_raw, /rear/image_raw'
-    context, actions = actions_of('seg.launch.py', image_topic=topics, rviz='true')
+    context, actions = actions_of(
+        'seg.launch.py', image_topic=topics, mask_topic='road', rviz='true'
+    )
     [rviz] = [a for a in actions if type(a) is launch_ros.actions.Node]
     rviz._perform_substitutions(context)
     assert rviz.expanded_node_namespace == '/front'
+    assert rviz.expanded_remapping_rules == [
+        ('/camera/image_raw', '/front/image_raw'),
+        ('/road_seg/mask', 'road'),
+        ('/road_seg/overlay', 'road_seg/overlay'),
+    ]
