@@ -14,6 +14,7 @@ import argparse
 import contextlib
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -204,13 +205,16 @@ def evaluate(
 
     rate: of the recording's pace; None to send each image once the last is answered. topic: of the
     images, the one with most of them if empty. attach: name of a node that runs already; empty to
-    start one, with node_arguments. camera_topic: where it listens. BagError, EvaluationError or
-    NodeError says what is wrong.
+    start one, with node_arguments. camera_topic: where the attached one listens. BagError,
+    EvaluationError or NodeError says what is wrong.
     """
     images, truth = _find_topics(bag, topic, truth_topic)
-    compressed = images.type != IMAGE
-    camera_topic = camera_topic or (f'{CAMERA_TOPIC}/compressed' if compressed else CAMERA_TOPIC)
-    arguments = ['-p', f'input_transport:={"compressed" if compressed else "raw"}']
+    transport = 'raw' if images.type == IMAGE else 'compressed'
+    # A node of its own gets a namespace of its own: whoever else is there is not disturbed.
+    namespace = '' if attach else f'/road_seg_evaluate_{os.getpid()}'
+    arguments = ['-r', f'__ns:={namespace}', '-p', f'input_transport:={transport}']
+    if not camera_topic:
+        camera_topic = namespace + CAMERA_TOPIC + ('/compressed' * (transport == 'compressed'))
     result = Result()
     prepare_environment()
     with contextlib.ExitStack() as stack:
@@ -221,7 +225,7 @@ def evaluate(
             process = stack.enter_context(running_node([*arguments, *(node_arguments or [])]))
         rclpy.init(args=[])
         stack.callback(rclpy.try_shutdown)
-        examiner = Examiner(attach or NODE, camera_topic, images.type, result)
+        examiner = Examiner(attach or namespace + NODE, camera_topic, images.type, result)
         stack.callback(examiner.destroy_node)
         wait_for_node(examiner, examiner.connected, lambda: examiner.client.status, process)
         _spin_until(examiner, process, time.monotonic() + SETTLING_S)
@@ -240,6 +244,7 @@ def evaluate(
         if sys.stderr.isatty():
             print(file=sys.stderr)
         _await_answers(examiner, process)
+        _await_diagnostics(examiner, process)
         result.dropped, result.rejected = examiner.client.dropped, examiner.client.rejected
         result.node = examiner.client.values
     return result
@@ -329,7 +334,9 @@ def _parser() -> argparse.ArgumentParser:
         help=f'use a node that runs already, {NODE} unless named, instead of starting one',
     )
     parser.add_argument(
-        '--camera-topic', default='', help=f'where the node listens, default {CAMERA_TOPIC}'
+        '--camera-topic',
+        default='',
+        help=f'where the node of --attach listens, default {CAMERA_TOPIC}',
     )
     return parser
 
@@ -389,6 +396,13 @@ def _label(data: bytes, where: str) -> np.ndarray:
 def _await_answers(examiner: Examiner, process: Process | None) -> None:
     deadline = time.monotonic() + ANSWER_TIMEOUT_S
     while not examiner.answered() and time.monotonic() < deadline:
+        _spin_until(examiner, process, time.monotonic())
+
+
+def _await_diagnostics(examiner: Examiner, process: Process | None) -> None:
+    """Wait for counters that are newer than the last answer."""
+    heard, deadline = examiner.client.heard, time.monotonic() + ANSWER_TIMEOUT_S
+    while examiner.client.heard == heard and time.monotonic() < deadline:
         _spin_until(examiner, process, time.monotonic())
 
 
