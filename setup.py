@@ -89,6 +89,8 @@ setup(
         'console_scripts': [
             f'road_seg_node = {PACKAGE}.main:main',
             f'road_seg_demo = {PACKAGE}.demo:main',
+            f'road_seg_replay = {PACKAGE}.replay:main',
+            f'road_seg_evaluate = {PACKAGE}.graph_evaluation:main',
         ],
     },
 )

@@ -136,14 +136,25 @@ class Bag:
         return BagError(f'{self.path} cannot be read as a rosbag2: {error or repr(error)}')
 
 
+def deserialize(data: bytes, message_type: type) -> Any:
+    """Return the message that serialised bytes are. BagError if they are none of that type."""
+    from rclpy.serialization import deserialize_message
+
+    try:
+        return deserialize_message(data, message_type)
+    except Exception as error:  # rclpy's own differ between distributions
+        kind = message_type.__name__
+        raise BagError(f'{len(data)} bytes are not a message of type {kind}') from error
+
+
 def header_stamp_ns(data: bytes) -> int:
     """
     Return the stamp, in ns, of a serialised message whose first field is a std_msgs/Header.
 
-    ValueError if the message is too short for one.
+    BagError if the message is too short for one.
     """
     if len(data) < 12:
-        raise ValueError(f'the message has {len(data)} bytes, a stamp ends at 12')
+        raise BagError(f'a message of {len(data)} bytes has no stamp')
     order = '<' if data[1] & 1 else '>'  # CDR says it in its first four bytes
     seconds, nanoseconds = struct.unpack_from(f'{order}iI', data, 4)
     return seconds * 1_000_000_000 + nanoseconds

@@ -23,6 +23,7 @@ class NodeClient:
 
     def __init__(self, node: Node, name: str = NODE) -> None:
         self.name = name
+        self.heard = 0  # how often it has reported
         self.status = ''
         self.values: dict[str, str] = {}  # of its diagnostics
         self._node = node
@@ -69,6 +70,7 @@ class NodeClient:
         for status in message.status:
             if not status.name.startswith(f'{self.name}:'):
                 continue
+            self.heard += 1
             self.status = status.message
             self.values = {item.key: item.value for item in status.values}
             if self._before is None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import itertools
-import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -20,13 +19,14 @@ from rosgraph_msgs.msg import Clock
 
 from road_seg_ros.bag_qos import recorded_profile
 from road_seg_ros.bags import Bag, Topic
+from road_seg_ros.stop import Stop
 
 NS = 1_000_000_000
 POLL_S = 0.05
 # Without a change of the graph for so long, discovery counts as complete on both sides. A
 # road_seg_node needs 0.25 s of it to follow a change of reliability.
 SETTLING_S = 1.0
-DISCOVERY_S = 3.0  # for the first subscriber, where none was asked for
+DISCOVERY_S = 5.0  # for the first subscriber, where none was asked for; 3 s do happen
 FLUSH_TIMEOUT_S = 5.0  # for the last acknowledgements
 LINGER_S = 0.2  # for the last best-effort messages, which nobody acknowledges
 
@@ -134,7 +134,7 @@ class Player:
         rate: float,
         clock_hz: float,
         overrides: Mapping[str, QoSProfile],
-        stop: threading.Event,
+        stop: Stop,
     ) -> None:
         self._node = node
         self._rate = rate

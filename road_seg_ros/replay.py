@@ -15,7 +15,6 @@ import contextlib
 import math
 import os
 import re
-import signal
 import sys
 import threading
 import time
@@ -23,6 +22,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from road_seg_ros.stop import Stop
 from road_seg_ros.transport import profile_environment
 
 if TYPE_CHECKING:  # in `main`: a signal ends what takes time to import
@@ -42,23 +42,20 @@ SWITCH_INTERVAL_S = 0.0005
 
 def main(arguments: list[str] | None = None) -> int:
     """Read the command line and play. Returns the exit status, 0 after SIGINT or SIGTERM too."""
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    stop = Stop()
+    stop.on_signals()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-
-    from rclpy.utilities import remove_ros_args
 
     from road_seg_ros.bag_qos import QosError
     from road_seg_ros.bags import BagError
     from road_seg_ros.player import PlayError
     from road_seg_ros.recorder import RecorderError
 
-    given = sys.argv[1:] if arguments is None else arguments
-    args = _parser().parse_args(remove_ros_args(given))
+    own, ros_arguments = _split(sys.argv[1:] if arguments is None else arguments)
+    args = _parser().parse_args(own)
     _check(args)
     try:
-        _run(args, given, stop)
+        _run(args, ros_arguments, stop)
     except (BagError, QosError, PlayError, RecorderError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
@@ -142,7 +139,20 @@ def _check(args: argparse.Namespace) -> None:
         _parser().error('--save ends with the bag, --loop never; leave out one of them')
 
 
-def _run(args: argparse.Namespace, given: list[str], stop: threading.Event) -> None:
+def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """
+    Return this program's own arguments, and those from --ros-args on, up to -- or the end.
+
+    rclpy's remove_ros_args would take the rules of --remap as well.
+    """
+    if '--ros-args' not in arguments:
+        return arguments, []
+    begin = arguments.index('--ros-args')
+    end = arguments.index('--', begin) if '--' in arguments[begin:] else len(arguments)
+    return arguments[:begin] + arguments[end + 1 :], arguments[begin:end]
+
+
+def _run(args: argparse.Namespace, ros_arguments: list[str], stop: Stop) -> None:
     from road_seg_ros.bag_qos import read_overrides
     from road_seg_ros.bags import Bag
     from road_seg_ros.player import Part, Player, mean_period_ns, read
@@ -156,7 +166,7 @@ def _run(args: argparse.Namespace, given: list[str], stop: threading.Event) -> N
         _require_known(bag, topics, [*overrides, *_remapped(args.remap)])
         part = Part.of(bag, topics, args.start, args.duration)
         remappings = [word for rule in args.remap for word in ('-r', rule)]
-        node = stack.enter_context(_node([*given, '--ros-args', *remappings]))
+        node = stack.enter_context(_node([*ros_arguments, '--ros-args', *remappings]))
         player = Player(node, topics, args.rate, args.clock, overrides, stop)
         for topic, reason in player.skipped.items():
             _say(f'not played: {topic}: {reason}')
@@ -206,7 +216,7 @@ def _node(arguments: list[str]) -> Iterator[Node]:
 
 @contextlib.contextmanager
 def _saved(
-    args: argparse.Namespace, bag: Bag, topics: list[Topic], node: Node, stop: threading.Event
+    args: argparse.Namespace, bag: Bag, topics: list[Topic], node: Node, stop: Stop
 ) -> Iterator[ResultBag | None]:
     """Record what is played, and the results; nothing is left of it if the block is cut short."""
     if args.save is None:
@@ -241,9 +251,10 @@ def _saved(
         if not complete:
             results.discard()
             _say(f'{args.save} was not written: it would not be complete')
-    results.finish()
-    counts = ', '.join(f'{count} of {output}' for output, count in results.results.items())
-    _say(f'saved {args.save}: {counts}, for {results.images} images')
+    if complete:
+        results.finish()
+        counts = ', '.join(f'{count} of {output}' for output, count in results.results.items())
+        _say(f'saved {args.save}: {counts}, for {results.images} images')
 
 
 def _choose(bag: Bag, names: list[str] | None) -> list[Topic]:

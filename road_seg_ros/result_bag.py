@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from rclpy.node import Node
-from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import Image
 
-from road_seg_ros.bags import Bag, Topic, header_stamp_ns
+from road_seg_ros.bags import Bag, BagError, Topic, deserialize, header_stamp_ns
 from road_seg_ros.image_msgs import image_to_bgr
 from road_seg_ros.node_client import NodeClient
 from road_seg_ros.player import NS, Message, mean_period_ns
 from road_seg_ros.recorder import VIDEO, RecorderError, Video
+from road_seg_ros.stop import Stop
 
 IMAGE = 'sensor_msgs/msg/Image'
 IMAGES = (IMAGE, 'sensor_msgs/msg/CompressedImage')
@@ -81,12 +81,12 @@ class ResultBag:
         if topic.type in IMAGES:
             if len(self._times) >= STAMPS_KEPT:
                 del self._times[next(iter(self._times))]
-            with contextlib.suppress(ValueError):  # the node will reject it
+            with contextlib.suppress(BagError):  # the node will reject it
                 self._times[header_stamp_ns(data)] = time_ns
             self.images += self._is_camera(topic)
         self._items.put(lambda: self._writer.write(self._connections[topic], time_ns, data))
 
-    def wait_for_results(self, stop: threading.Event) -> None:
+    def wait_for_results(self, stop: Stop) -> None:
         """Wait until everything that the node took has come back, or nothing comes any more."""
         self._last_result = time.monotonic()
         while not stop.wait(0.05):
@@ -180,7 +180,7 @@ class ResultBag:
     def _write_result(self, output: str, connection: Any, time_ns: int, data: bytes) -> None:
         self._writer.write(connection, time_ns, data)
         if output == 'overlay':
-            self._video.add(image_to_bgr(deserialize_message(data, Image)))
+            self._video.add(image_to_bgr(deserialize(data, Image)))
 
     def _is_camera(self, topic: Topic) -> bool:
         """Whether the road_seg_node listens to a topic."""
