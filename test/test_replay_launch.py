@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import fake_ros2_bag
@@ -37,6 +38,16 @@ def environment(tmp_path: Path) -> dict[str, str]:
     return installed(tmp_path / 'install')
 
 
+@pytest.fixture
+def client() -> Iterator[Client]:
+    with ros():
+        client = Client()
+        try:
+            yield client
+        finally:
+            client.close()
+
+
 @pytest.fixture(scope='module')
 def pixels() -> np.ndarray:
     return synthetic.render(0, 94, 310).image
@@ -67,68 +78,55 @@ def _times(reports: list[DiagnosticArray], node: str) -> list[int]:
 
 
 def test_every_image_of_a_bag_is_answered_in_its_own_time_and_then_all_ends(
-    environment: dict[str, str], tiny_model: Path, bag: Path
+    client: Client, environment: dict[str, str], tiny_model: Path, bag: Path
 ) -> None:
-    with ros():
-        client = Client()
-        try:
-            masks = _record(client, Image, '/road_seg/mask')
-            reports = _record(client, DiagnosticArray, '/diagnostics')
-            with launched(
-                'replay.launch.py', environment, f'bag:={bag}', *_model(tiny_model)
-            ) as process:
-                assert process.wait(BUSY_S) == 0
-            assert stamps(masks) == TIMES
-            times = _times(reports, '/road_seg')
-            assert any(times)
-            assert all(not time or BEGIN_NS <= time <= END_NS for time in times)
-        finally:
-            client.close()
+    masks = _record(client, Image, '/road_seg/mask')
+    reports = _record(client, DiagnosticArray, '/diagnostics')
+    with launched('replay.launch.py', environment, f'bag:={bag}', *_model(tiny_model)) as process:
+        assert process.wait(BUSY_S) == 0
+    assert stamps(masks) == TIMES
+    times = _times(reports, '/road_seg')
+    assert any(times)
+    assert all(not time or BEGIN_NS <= time <= END_NS for time in times)
 
 
 def test_each_of_two_cameras_hears_all_of_what_ros2_bag_plays_raw_or_compressed(
-    environment: dict[str, str], tiny_model: Path, pixels: np.ndarray, tmp_path: Path
+    client: Client,
+    environment: dict[str, str],
+    tiny_model: Path,
+    pixels: np.ndarray,
+    tmp_path: Path,
 ) -> None:
     records = [image(pixels, time, '/front/image_raw') for time in TIMES]
     records += [compressed(pixels, time, '/rear/image_raw/compressed') for time in TIMES]
     bag = write_bag(tmp_path / 'bag', sorted(records, key=lambda record: record[2]))
     environment = fake_ros2_bag.install(tmp_path / 'rosbag2', environment)
-    with ros():
-        client = Client()
-        try:
-            names = ('front', 'rear')
-            masks = [_record(client, Image, f'/car/{name}/road_seg/mask') for name in names]
-            reports = _record(client, DiagnosticArray, '/diagnostics')
-            with launched(
-                'seg.launch.py',
-                environment,
-                *(f'bag:={bag}', 'image_topic:=/front/image_raw, /rear/image_raw'),
-                *('namespace:=car', *_model(tiny_model)),
-            ) as process:
-                assert process.wait(BUSY_S) == 0
-            assert [stamps(of_camera) for of_camera in masks] == [TIMES, TIMES]
-            for name in names:
-                times = _times(reports, f'/car/{name}/road_seg')
-                assert any(BEGIN_NS <= time <= END_NS for time in times)
-        finally:
-            client.close()
+    names = ('front', 'rear')
+    masks = [_record(client, Image, f'/car/{name}/road_seg/mask') for name in names]
+    reports = _record(client, DiagnosticArray, '/diagnostics')
+    with launched(
+        'seg.launch.py',
+        environment,
+        *(f'bag:={bag}', 'image_topic:=/front/image_raw, /rear/image_raw'),
+        *('namespace:=car', *_model(tiny_model)),
+    ) as process:
+        assert process.wait(BUSY_S) == 0
+    assert [stamps(of_camera) for of_camera in masks] == [TIMES, TIMES]
+    for name in names:
+        times = _times(reports, f'/car/{name}/road_seg')
+        assert any(BEGIN_NS <= time <= END_NS for time in times)
 
 
 def test_a_bag_in_a_loop_is_played_until_the_launch_is_told_to_end(
-    environment: dict[str, str], tiny_model: Path, bag: Path
+    client: Client, environment: dict[str, str], tiny_model: Path, bag: Path
 ) -> None:
-    with ros():
-        client = Client()
-        try:
-            masks = _record(client, Image, '/road_seg/mask')
-            arguments = ('loop:=true', 'rate:=3', 'start:=0.55', *_model(tiny_model))
-            with launched('replay.launch.py', environment, f'bag:={bag}', *arguments) as process:
-                wait_for(lambda: len(masks) >= 2 * IMAGES, 'the bag to begin again', BUSY_S)
-                assert process.poll() is None
-            assert process.returncode == 0
-            assert set(stamps(masks)) == set(TIMES[6:])
-        finally:
-            client.close()
+    masks = _record(client, Image, '/road_seg/mask')
+    arguments = ('loop:=true', 'rate:=3', 'start:=0.55', *_model(tiny_model))
+    with launched('replay.launch.py', environment, f'bag:={bag}', *arguments) as process:
+        wait_for(lambda: len(masks) >= 2 * IMAGES, 'the bag to begin again', BUSY_S)
+        assert process.poll() is None
+    assert process.returncode == 0
+    assert set(stamps(masks)) == set(TIMES[6:])
 
 
 def test_a_bag_that_is_not_there_ends_the_launch_with_one_line(
