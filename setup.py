@@ -42,7 +42,7 @@ setup(
         ('share/ament_index/resource_index/packages', [f'resource/{PACKAGE}']),
         (SHARE, ['package.xml']),
         files('launch', '*.launch.py'),
-        files('config', '*.yaml', '*.xml', '*.rviz'),
+        files('config', '*.json', '*.rviz', '*.xml', '*.yaml'),
         files(f'{PACKAGE}/weights', '*.safetensors', '*.md'),
     ],
     zip_safe=False,
@@ -91,6 +91,8 @@ setup(
             f'road_seg_node = {PACKAGE}.main:main',
             f'road_seg_demo = {PACKAGE}.demo:main',
             f'kitti_to_bag = {PACKAGE}.kitti_bag:main',
+            f'road_seg_replay = {PACKAGE}.replay:main',
+            f'road_seg_evaluate = {PACKAGE}.graph_evaluation:main',
         ],
     },
 )

@@ -6,8 +6,11 @@ from collections import Counter
 from dataclasses import dataclass
 
 from rclpy.exceptions import InvalidTopicNameException
+from rclpy.expand_topic_name import expand_topic_name
 from rclpy.validate_full_topic_name import validate_full_topic_name
 from rclpy.validate_topic_name import validate_topic_name
+
+NODE_NAME = 'road_seg'
 
 
 @dataclass(frozen=True)
@@ -16,6 +19,20 @@ class Camera:
 
     topic: str
     namespace: str
+
+    @property
+    def node(self) -> str:
+        """The full name of the node."""
+        return expand_topic_name(NODE_NAME, NODE_NAME, self._absolute_namespace)
+
+    @property
+    def full_topic(self) -> str:
+        """The topic's full name."""
+        return expand_topic_name(self.topic, NODE_NAME, self._absolute_namespace)
+
+    @property
+    def _absolute_namespace(self) -> str:
+        return f'/{self.namespace.strip("/")}'
 
 
 def find_cameras(image_topic: str, namespace: str = '') -> list[Camera]:

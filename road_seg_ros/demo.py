@@ -12,40 +12,34 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
-import signal
-import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import rclpy
-from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
-from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from road_seg_ros.frames import Frame, Frames, SourceError, open_frames, synthetic_frames
 from road_seg_ros.image_msgs import ImageError, image_to_bgr, to_image
+from road_seg_ros.node_client import CAMERA_TOPIC, RELIABLE, NodeClient
+from road_seg_ros.node_process import (
+    NodeError,
+    prepare_environment,
+    running_node,
+    split_at_dashes,
+    wait_for_node,
+)
 from road_seg_ros.read_ahead import ReadAhead
 from road_seg_ros.recorder import Recorder, RecorderError
-from road_seg_ros.transport import profile_environment
 
-CAMERA_TOPIC = '/camera/image_raw'
-NODE = '/road_seg'
-RELIABLE = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
 SYNTHETIC_FRAMES = 100
-START_TIMEOUT_S = 120.0  # loading CUDA for the first time can take a minute
 ANSWER_TIMEOUT_S = 5.0  # for the last masks
-
-
-class DemoError(RuntimeError):
-    """The demo cannot go on; says why."""
 
 
 @dataclass
@@ -88,11 +82,10 @@ class DemoNode(Node):
         self._report = report
         self._sent: dict[int, tuple[str, float]] = {}  # stamp in ns -> name, time published
         self._overlays = 0
-        self.node_status = ''
         self._camera = self.create_publisher(Image, CAMERA_TOPIC, RELIABLE)
-        self.create_subscription(Image, f'{NODE}/mask', self._on_mask, RELIABLE)
-        self.create_subscription(Image, f'{NODE}/overlay', self._on_overlay, RELIABLE)
-        self.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, RELIABLE)
+        self.client = NodeClient(self)
+        self.client.listen('mask', self._on_mask)
+        self.client.listen('overlay', self._on_overlay)
 
     def publish(self, frame: Frame) -> None:
         """Publish a frame as a camera would, stamped now."""
@@ -104,28 +97,22 @@ class DemoNode(Node):
 
     def connected(self) -> bool:
         """Whether the node is active and every topic has found its other end."""
-        return (
-            self.node_status.startswith('waiting')
-            and self._camera.get_subscription_count() > 0
-            and self.count_publishers(f'{NODE}/mask') > 0
-            and self.count_publishers(f'{NODE}/overlay') > 0
-        )
-
-    def refuse_company(self) -> None:
-        """Raise DemoError if another camera or another road_seg is there: they would mix."""
-        fix = 'stop it, or set ROS_DOMAIN_ID to another number for the demo'
-        infos = self.get_publishers_info_by_topic(CAMERA_TOPIC)
-        others = [info.node_name for info in infos if info.node_name != self.get_name()]
-        if others:
-            raise DemoError(f'{", ".join(others)} publishes {CAMERA_TOPIC} already; {fix}')
-        if self.count_publishers(f'{NODE}/mask') > 1:
-            raise DemoError(f'another node publishes {NODE}/mask already; {fix}')
+        return self.client.ready() and self._camera.get_subscription_count() > 0
 
     def answered(self) -> bool:
         """Whether everything that the node took has come back."""
-        lost = self._report.dropped_by_node + self._report.rejected_by_node
-        expected = self._report.frames - lost
+        expected = self._report.frames - self.client.dropped - self.client.rejected
         return min(self._report.masks, self._overlays) >= expected
+
+    def complete_report(self) -> None:
+        """Add to the report what the node says of itself."""
+        self._report.dropped_by_node = self.client.dropped
+        self._report.rejected_by_node = self.client.rejected
+        values = self.client.values
+        if 'device' in values:  # not once it has unloaded the model
+            parts = (values['device'], values['engine'], values['precision'])
+            self._report.device = ', '.join(parts)
+            self._report.model = values['model']
 
     def _on_mask(self, message: Image) -> None:
         received = time.monotonic()
@@ -147,43 +134,30 @@ class DemoNode(Node):
         stamp = message.header.stamp
         return self._sent.get(stamp.sec * 1_000_000_000 + stamp.nanosec)
 
-    def _on_diagnostics(self, message: DiagnosticArray) -> None:
-        for status in message.status:
-            if not status.name.startswith(f'{NODE}:'):
-                continue
-            values = {item.key: item.value for item in status.values}
-            self.node_status = status.message
-            self._report.dropped_by_node = int(values['dropped'])
-            self._report.rejected_by_node = int(values['rejected'])
-            if 'device' in values:
-                parts = (values['device'], values['engine'], values['precision'])
-                self._report.device = ', '.join(parts)
-                self._report.model = values['model']
-
 
 def run(frames: Frames, out: Path, rate: float, node_arguments: list[str]) -> Report:
     """
     Send the frames through the node at `rate` Hz and write what comes back to `out`.
 
-    node_arguments: more arguments for road_seg_node. SourceError or DemoError says what is wrong.
+    node_arguments: more arguments for road_seg_node. SourceError or NodeError says what is wrong.
     """
-    os.environ.update(profile_environment(os.environ))
-    os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')  # keep to this machine
+    prepare_environment()
     report = Report(frames.description)
     with (
         contextlib.closing(ReadAhead(frames.frames)) as ready,
-        _running_node(node_arguments) as process,
+        running_node(node_arguments) as process,
     ):
         rclpy.init(args=[])
         recorder = Recorder(out, rate)
         demo = None
         try:
             demo = DemoNode(recorder, report)
-            _wait_for_node(demo, process)
+            wait_for_node(demo, demo.connected, lambda: demo.client.status, process)
             _play(demo, ready, rate)
             deadline = time.monotonic() + ANSWER_TIMEOUT_S
             while not demo.answered() and time.monotonic() < deadline:
                 rclpy.spin_once(demo, timeout_sec=0.1)
+            demo.complete_report()
         finally:
             if demo is not None:
                 demo.destroy_node()
@@ -200,40 +174,12 @@ def _play(demo: DemoNode, frames: Iterable[Frame], rate: float) -> None:
         due = start + count / rate
         while (left := due - time.monotonic()) > 0:
             rclpy.spin_once(demo, timeout_sec=left)
-        demo.refuse_company()  # each time: discovery may take seconds
+        demo.client.refuse_company(CAMERA_TOPIC)  # each time: discovery may take seconds
         demo.publish(frame)
         if sys.stdout.isatty():
             print(f'\r{count + 1} frames', end='', flush=True)
     if sys.stdout.isatty():
         print()
-
-
-@contextlib.contextmanager
-def _running_node(arguments: list[str]) -> Iterator[subprocess.Popen[bytes]]:
-    command = [sys.executable, '-m', 'road_seg_ros.main', '--ros-args', *arguments]
-    process = subprocess.Popen(command)
-    try:
-        yield process
-    finally:
-        process.send_signal(signal.SIGINT)
-        try:
-            process.wait(5.0)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def _wait_for_node(demo: DemoNode, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + START_TIMEOUT_S
-    while not demo.connected():
-        rclpy.spin_once(demo, timeout_sec=0.1)
-        if process.poll() is not None:
-            raise DemoError('road_seg_node ended at start; its message is above')
-        if time.monotonic() > deadline:
-            raise DemoError(
-                f'road_seg_node was not ready in {START_TIMEOUT_S:.0f} s; it says: '
-                f'{demo.node_status or "nothing"}'
-            )
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -255,7 +201,7 @@ def main(arguments: list[str] | None = None) -> int:
         '--frames', type=int, default=SYNTHETIC_FRAMES, help='of the synthetic drive'
     )
     parser.add_argument('--seed', type=int, default=0, help='of the synthetic drive')
-    own, node_arguments = _split_at_dashes(sys.argv[1:] if arguments is None else arguments)
+    own, node_arguments = split_at_dashes(sys.argv[1:] if arguments is None else arguments)
     args = parser.parse_args(own)
     if args.rate <= 0 or args.frames < 1:
         parser.error('--rate must be above 0 and --frames at least 1')
@@ -266,7 +212,7 @@ def main(arguments: list[str] | None = None) -> int:
             frames = synthetic_frames(args.frames, args.seed)
         print(f'Source: {frames.description}', flush=True)
         report = run(frames, args.out, args.rate, node_arguments)
-    except (SourceError, DemoError, ImageError, RecorderError) as error:
+    except (SourceError, NodeError, ImageError, RecorderError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
     except (KeyboardInterrupt, ExternalShutdownException):
@@ -279,13 +225,6 @@ def main(arguments: list[str] | None = None) -> int:
         print('error: no mask came back', file=sys.stderr)
         return 1
     return 0
-
-
-def _split_at_dashes(arguments: list[str]) -> tuple[list[str], list[str]]:
-    if '--' not in arguments:
-        return arguments, []
-    index = arguments.index('--')
-    return arguments[:index], arguments[index + 1 :]
 
 
 if __name__ == '__main__':

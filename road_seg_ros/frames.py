@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 
 from road_seg_ros import synthetic
+from road_seg_ros.bags import BAG_SUFFIXES, Bag, BagError, deserialize
 from road_seg_ros.image_files import (
     DEFAULT_RATE_HZ,
     IMAGE_SUFFIXES,
@@ -30,7 +31,6 @@ from road_seg_ros.image_files import (
 from road_seg_ros.kitti import find_sequence, read_stamps
 
 VIDEO_SUFFIXES = ('.mp4', '.avi', '.mkv', '.mov', '.webm', '.m4v')
-BAG_SUFFIXES = ('.mcap', '.db3')
 IMAGE_TYPES = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
 
 
@@ -153,55 +153,32 @@ def _open_video(path: Path) -> Frames:
 
 
 def _open_bag(path: Path) -> Frames:
-    try:
-        from rosbags.highlevel import AnyReader
-        from rosbags.typesys import Stores, get_typestore
-    except ImportError as error:
-        raise SourceError(
-            f'reading {path} needs the package rosbags: pip install rosbags'
-        ) from error
     from sensor_msgs.msg import CompressedImage, Image
 
     from road_seg_ros import image_msgs
 
-    # Files that were copied without their metadata.yaml can be read all the same.
-    has_metadata = path.is_file() or (path / 'metadata.yaml').is_file()
-    paths = [path] if has_metadata else list_files(path, BAG_SUFFIXES)
     try:
-        reader = AnyReader(paths, default_typestore=get_typestore(Stores.LATEST))
-        reader.open()
-    except Exception as error:  # a damaged file makes the reader raise almost anything
-        raise SourceError(f'{path} cannot be read as a rosbag2: {error}') from error
-    connections = [c for c in reader.connections if c.msgtype in IMAGE_TYPES]
-    if not connections:
-        topics = sorted(f'{c.topic} ({c.msgtype})' for c in reader.connections)
-        reader.close()
-        raise SourceError(
-            f'{path} has no image topic; it holds {", ".join(topics) or "no messages"}'
-        )
-    counts = Counter({(c.topic, c.msgtype): 0 for c in connections})
-    for connection in connections:  # a split bag has one for each of its files
-        counts[connection.topic, connection.msgtype] += connection.msgcount
-    [((topic, kind), count)] = counts.most_common(1)  # one camera: the one with most images
-    chosen = [c for c in connections if (c.topic, c.msgtype) == (topic, kind)]
+        bag = Bag(path)
+    except BagError as error:
+        raise SourceError(str(error)) from error
+    topics = [topic for topic in bag.topics if topic.type in IMAGE_TYPES]
+    if not topics:
+        there = ', '.join(map(str, bag.topics)) or 'no messages'
+        bag.close()
+        raise SourceError(f'{path} has no image topic; it holds {there}')
+    topic = max(topics, key=lambda topic: topic.count)  # one camera: the one with most images
+
+    def decode(data: bytes) -> np.ndarray:
+        if topic.type == IMAGE_TYPES[0]:
+            return image_msgs.image_to_bgr(deserialize(data, Image))
+        return image_msgs.compressed_to_bgr(deserialize(data, CompressedImage))
 
     def read() -> Iterator[Frame]:
-        try:
-            for index, (_, stamp_ns, data) in enumerate(reader.messages(chosen)):
-                message = reader.deserialize(data, kind)
-                if kind == IMAGE_TYPES[0]:
-                    fields = ('height', 'width', 'encoding', 'is_bigendian', 'step')
-                    ros = Image(**{name: getattr(message, name) for name in fields})
-                    ros.data.frombytes(message.data.tobytes())
-                    image = image_msgs.image_to_bgr(ros)
-                else:
-                    ros = CompressedImage(format=message.format)
-                    ros.data.frombytes(message.data.tobytes())
-                    image = image_msgs.compressed_to_bgr(ros)
-                yield Frame(image, stamp_ns, f'{index:06d}')
-        except image_msgs.ImageError as error:
-            raise SourceError(f'{path}, topic {topic}: {error}') from error
-        finally:
-            reader.close()
+        with bag:
+            try:
+                for index, (_, stamp_ns, data) in enumerate(bag.messages([topic])):
+                    yield Frame(decode(data), stamp_ns, f'{index:06d}')
+            except (BagError, image_msgs.ImageError) as error:
+                raise SourceError(f'{path}, topic {topic.name}: {error}') from error
 
-    return Frames(f'bag {path.name}, {count} images of {topic}', read())
+    return Frames(f'bag {path.name}, {topic.count} images of {topic.name}', read())

@@ -1,61 +1,81 @@
-"""Read frames in a thread, so that decoding or rendering does not disturb the rate of a demo."""
+"""Read in a thread, so that decoding, rendering or the disk does not disturb a rate."""
 
 from __future__ import annotations
 
-import queue
 import threading
-from collections.abc import Iterable, Iterator
-
-from road_seg_ros.frames import Frame
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import Generic, TypeVar
 
 FRAMES_AHEAD = 100  # 140 MB of KITTI frames
-STOP_CHECK_S = 0.1
+
+Item = TypeVar('Item')
 
 
-class ReadAhead:
+class ReadAhead(Generic[Item]):
     """
-    Iterates over frames that a thread has read before they are needed.
+    Iterates over items that a thread has read before they are needed.
 
-    What reading raises is raised where the frames are used; at the very first frame already here.
+    No more are read while those that wait have a summed size of `capacity` or more. What reading
+    raises is raised where the items are used; at the very first item already here.
     """
 
-    def __init__(self, frames: Iterable[Frame]) -> None:
-        self._frames = frames
-        self._ready: queue.Queue[Frame | Exception | None] = queue.Queue(FRAMES_AHEAD)
-        self._stopped = threading.Event()
+    def __init__(
+        self,
+        items: Iterable[Item],
+        capacity: int = FRAMES_AHEAD,
+        size: Callable[[Item], int] = lambda _: 1,
+    ) -> None:
+        self._items = items
+        self._capacity = capacity
+        self._size = size
+        self._ready: deque[Item] = deque()
+        self._waiting = 0  # the summed size of what is ready
+        self._error: Exception | None = None
+        self._ended = False  # there is nothing more to read
+        self._stopped = False
+        self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._read, name='reader')
         self._thread.start()
-        self._first = self._ready.get()
-        if isinstance(self._first, Exception):
-            raise self._first
+        with self._changed:
+            self._changed.wait_for(lambda: self._ready or self._ended)
+            if self._error is not None and not self._ready:
+                raise self._error
 
-    def __iter__(self) -> Iterator[Frame]:
-        item, self._first = self._first, None
-        while item is not None:
-            if isinstance(item, Exception):
-                raise item
+    def __iter__(self) -> Iterator[Item]:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._ready or self._ended)
+                if not self._ready:
+                    break
+                item = self._ready.popleft()
+                self._waiting -= self._size(item)
+                self._changed.notify_all()
             yield item
-            item = self._ready.get()
+        if self._error is not None:
+            raise self._error
 
     def close(self) -> None:
         """Stop reading. The thread is not left to the end of the program: OpenCV may be in it."""
-        self._stopped.set()
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
         self._thread.join()
 
     def _read(self) -> None:
+        error = None
         try:
-            for frame in self._frames:
-                if not self._put(frame):
-                    return
-            self._put(None)
-        except Exception as error:
-            self._put(error)
-
-    def _put(self, item: Frame | Exception | None) -> bool:
-        while not self._stopped.is_set():
-            try:
-                self._ready.put(item, timeout=STOP_CHECK_S)
-            except queue.Full:
-                continue
-            return True
-        return False
+            for item in self._items:
+                with self._changed:
+                    self._changed.wait_for(lambda: self._stopped or self._waiting < self._capacity)
+                    if self._stopped:
+                        return
+                    self._ready.append(item)
+                    self._waiting += self._size(item)
+                    self._changed.notify_all()
+        except Exception as raised:
+            error = raised
+        finally:
+            with self._changed:
+                self._error, self._ended = error, True
+                self._changed.notify_all()

@@ -18,14 +18,40 @@ class RecorderError(RuntimeError):
     """A picture or video that could not be written."""
 
 
+class Video:
+    """An mp4 of pictures (uint8 (H, W, 3) BGR); all are brought to the size of the first."""
+
+    def __init__(self, path: Path, rate: float) -> None:
+        self._path = path
+        self._rate = rate
+        self._writer: cv2.VideoWriter | None = None
+        self._size = (0, 0)
+
+    def add(self, picture: np.ndarray) -> None:
+        """Append a picture. OSError if no video can be written."""
+        if self._writer is None:
+            height, width = picture.shape[:2]
+            # 4:2:0 video: even sides
+            self._size = (max(2, width - width % 2), max(2, height - height % 2))
+            fourcc = cv2.VideoWriter_fourcc(*'mp4v')
+            self._writer = cv2.VideoWriter(str(self._path), fourcc, self._rate, self._size)
+            if not self._writer.isOpened():
+                raise OSError(f'OpenCV cannot write the video {self._path.name}')
+        # A frame of another size would be left out silently.
+        self._writer.write(cv2.resize(picture, self._size, interpolation=cv2.INTER_AREA))
+
+    def close(self) -> None:
+        """Finish the file; there is none without a picture."""
+        if self._writer is not None:
+            self._writer.release()
+
+
 class Recorder:
     """Writes overlays and masks from a thread of its own, so that receiving them never waits."""
 
     def __init__(self, out: Path, rate: float) -> None:
         self._out = out
-        self._rate = rate
-        self._video: cv2.VideoWriter | None = None
-        self._size = (0, 0)
+        self._video = Video(out / VIDEO, rate)
         self._thumbnails: list[np.ndarray] = []
         self._every, self._count = 1, 0
         self._items: queue.Queue[tuple[str, str, np.ndarray] | None] = queue.Queue()
@@ -47,8 +73,7 @@ class Recorder:
         self._thread.join()
         if self._error is not None:
             raise RecorderError(f'cannot write to {self._out}: {self._error}') from self._error
-        if self._video is not None:
-            self._video.release()
+        self._video.close()
         if self._thumbnails:
             cv2.imwrite(str(self._out / SHEET), contact_sheet(self._thumbnails))
 
@@ -66,17 +91,8 @@ class Recorder:
             raise OSError(f'{name}.png was not written')
 
     def _add_overlay(self, overlay: np.ndarray) -> None:
+        self._video.add(overlay)
         height, width = overlay.shape[:2]
-        if self._video is None:
-            # 4:2:0 video: even sides
-            self._size = (max(2, width - width % 2), max(2, height - height % 2))
-            fourcc = cv2.VideoWriter_fourcc(*'mp4v')
-            path = str(self._out / VIDEO)
-            self._video = cv2.VideoWriter(path, fourcc, self._rate, self._size)
-            if not self._video.isOpened():
-                raise OSError(f'OpenCV cannot write the video {VIDEO}')
-        # A frame of another size would be left out silently.
-        self._video.write(cv2.resize(overlay, self._size, interpolation=cv2.INTER_AREA))
         if self._count % self._every == 0:
             size = (THUMBNAIL_WIDTH, max(1, round(height * THUMBNAIL_WIDTH / width)))
             self._thumbnails.append(cv2.resize(overlay, size, interpolation=cv2.INTER_AREA))

@@ -171,6 +171,11 @@ def node_process(*arguments: str, **options: Any) -> AbstractContextManager[Proc
     return _process('-m', 'road_seg_ros.main', '--ros-args', *arguments, **options)
 
 
+def replay_process(bag: Path, *arguments: Any, **options: Any) -> AbstractContextManager[Process]:
+    """Run road_seg_replay as a process of its own; stdout and stderr come together."""
+    return _process('-m', 'road_seg_ros.replay', str(bag), *map(str, arguments), **options)
+
+
 def camera_process(*arguments: str, **options: Any) -> AbstractContextManager[Process]:
     """Run camera.py beside this file as a process of its own, with its arguments."""
     return _process(str(Path(__file__).with_name('camera.py')), *arguments, **options)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from road_seg_ros.metrics import NOT_ROAD, NOT_SCORED, ROAD
 from training import augmentation
-from training.kitti_road import NOT_ROAD, NOT_SCORED, ROAD
 
 
 def _two_boxes() -> tuple[np.ndarray, np.ndarray]:

@@ -10,8 +10,9 @@ import cv2
 import numpy as np
 import pytest
 
+from road_seg_ros.metrics import NOT_ROAD, NOT_SCORED, ROAD
 from training.birds_eye import BirdsEyeView, Calibration
-from training.kitti_road import NOT_ROAD, NOT_SCORED, ROAD, DataError
+from training.kitti_road import DataError
 
 Matrix = list[list[float]]
 

@@ -7,9 +7,8 @@ import time
 import numpy as np
 import pytest
 
+from road_seg_ros.metrics import NOT_ROAD, ROAD, RoadCounts
 from training.bootstrap import confidence_intervals
-from training.kitti_road import NOT_ROAD, ROAD
-from training.metrics import RoadCounts
 
 
 def _counts(confidence: list[int], road: list[bool]) -> RoadCounts:

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
+from road_seg_ros.metrics import NOT_SCORED, ROAD
 from training import conditions
-from training.kitti_road import NOT_SCORED, ROAD
 
 
 @pytest.mark.parametrize('name', conditions.CONDITIONS)

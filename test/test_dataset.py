@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from road_seg_ros.checkpoint import InputSize
+from road_seg_ros.metrics import NOT_SCORED, ROAD
 from training import config
 from training.dataset import TrainingSet, ValidationSet, render_synthetic
-from training.kitti_road import NOT_SCORED, ROAD
 from training.sampling import Draw
 
 SIZE = InputSize(64, 192)

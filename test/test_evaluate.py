@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 
 from road_seg_ros import checkpoint
+from road_seg_ros.metrics import NOT_ROAD, NOT_SCORED, ROAD, RoadCounts
 from road_seg_ros.segmenter import RoadSegmenter
 from training import evaluate
 from training.bootstrap import confidence_intervals
 from training.error_pictures import draw_errors
-from training.kitti_road import NOT_ROAD, NOT_SCORED, ROAD, find_pairs
-from training.metrics import RoadCounts
+from training.kitti_road import find_pairs
 
 KEYS = {
     'max_f',

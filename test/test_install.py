@@ -15,8 +15,11 @@ ROOT = Path(__file__).resolve().parent.parent
 SHARED_FILES = (
     'package.xml',
     'launch/seg.launch.py',
+    'launch/replay.launch.py',
     'config/seg.yaml',
     'config/seg.rviz',
+    'config/replay_qos.yaml',
+    'config/foxglove_layout.json',
     'config/fastdds.xml',
     'config/sros2_policy.xml',
     'weights/road_seg_compact.safetensors',

@@ -9,15 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from training.kitti_road import (
-    NOT_ROAD,
-    NOT_SCORED,
-    ROAD,
-    DataError,
-    find_pairs,
-    read_all,
-    split_fold,
-)
+from road_seg_ros.metrics import NOT_ROAD, NOT_SCORED, ROAD
+from training.kitti_road import DataError, find_pairs, read_all, split_fold
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import math
 import pytest
 import torch
 
+from road_seg_ros.metrics import NOT_ROAD, NOT_SCORED, ROAD
 from training import losses
-from training.kitti_road import NOT_ROAD, NOT_SCORED, ROAD
 
 
 @pytest.fixture

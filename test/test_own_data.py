@@ -10,8 +10,9 @@ import cv2
 import numpy as np
 import pytest
 
+from road_seg_ros.metrics import NOT_ROAD, NOT_SCORED, ROAD
 from training import own_data
-from training.kitti_road import NOT_ROAD, NOT_SCORED, ROAD, find_pairs
+from training.kitti_road import find_pairs
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from road_seg_ros.image_msgs import LAYOUTS
+from road_seg_ros.launch_arguments import NODE_PARAMETERS, REPLAY, SEG, Argument
 from road_seg_ros.parameters import DECLARATIONS, Declaration
 
 README = (Path(__file__).parent.parent / 'README.md').read_text(encoding='utf-8')
@@ -41,14 +42,30 @@ def test_every_encoding_is_named() -> None:
     assert set(LAYOUTS) <= named
 
 
-def test_every_launch_argument_has_its_row() -> None:
-    source = (ROOT / 'launch' / 'seg.launch.py').read_text(encoding='utf-8')
-    names = re.findall(r"_argument\(\s*'(\w+)'", source)
-    names += re.search(r'NODE_PARAMETERS = \((.+)\)', source)[1].replace("'", '').split(', ')
+def launch_rows(file: str) -> dict[str, str]:
+    """Return the default of every argument in the table that follows a launch file's name."""
     section = README.split('### Launch arguments')[1].split('\n## ')[0]
-    first_cells = [line.split('|')[1] for line in section.splitlines() if line.startswith('| `')]
-    rows = set(re.findall(r'`(\w+)`', ''.join(first_cells)))
-    assert rows == set(names)
+    if f'{file} --show-args' not in section:
+        pytest.skip(f'the README has no table of {file}')
+    table = section.split(f'{file} --show-args')[1].split('--show-args')[0]
+    rows = [line.split(' | ') for line in table.splitlines() if line.startswith('| `')]
+    return {name: row[1] for row in rows for name in re.findall(r'`(\w+)`', row[0])}
+
+
+def launch_default(argument: Argument) -> str:
+    """Return an argument's default as the README shows it."""
+    if argument.name in NODE_PARAMETERS:
+        return 'as `params_file` says'
+    if argument.name == 'params_file':
+        return '`config/seg.yaml` of the package'
+    return {None: 'to be given', '': 'none'}.get(argument.default, f'`{argument.default}`')
+
+
+@pytest.mark.parametrize(
+    ('file', 'arguments'), [('seg.launch.py', SEG), ('replay.launch.py', REPLAY)]
+)
+def test_every_launch_argument_has_its_row(file: str, arguments: tuple[Argument, ...]) -> None:
+    assert launch_rows(file) == {a.name: launch_default(a) for a in arguments}
 
 
 @pytest.mark.parametrize(

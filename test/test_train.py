@@ -18,9 +18,9 @@ import torch
 
 from road_seg_ros import checkpoint
 from road_seg_ros.fcn8 import FCN8
+from road_seg_ros.metrics import NOT_SCORED
 from training import config, evaluate, train
 from training.config import TrainingConfig
-from training.kitti_road import NOT_SCORED
 from training.road_training import RoadTraining
 
 ROOT = Path(__file__).parent.parent

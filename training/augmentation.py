@@ -10,7 +10,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from training.kitti_road import NOT_SCORED
+from road_seg_ros.metrics import NOT_SCORED
 
 # Of the scale at which the network sees a whole image: from wide-angle lenses to long ones.
 ZOOM, OWN_ZOOM = (0.8, 1.8), (0.85, 1.3)

@@ -16,7 +16,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from training.kitti_road import NOT_SCORED, DataError
+from road_seg_ros.metrics import NOT_SCORED
+from training.kitti_road import DataError
 
 X_MIN, X_MAX = -10.0, 10.0  # m to the right of the camera
 Z_MIN, Z_MAX = 6.0, 46.0  # m ahead of the camera

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from training.metrics import LEVELS, RoadCounts
+from road_seg_ros.metrics import LEVELS, RoadCounts
 
 LIMIT, STEP = 25.0, 0.05
 BINS = round(2 * LIMIT / STEP) + 1  # of log odds in -LIMIT..LIMIT

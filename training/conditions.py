@@ -21,13 +21,13 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from road_seg_ros.metrics import RoadCounts
 from road_seg_ros.segmenter import RoadSegmenter, threshold_mask
 from training import augmentation, markdown
 from training.dataset import Sample, render_synthetic
 from training.error_pictures import ErrorPictures
 from training.evaluate import add_model_arguments, load
 from training.kitti_road import Pair
-from training.metrics import RoadCounts
 
 COLUMNS = ('max_f', 'iou', 'threshold', 'ece')
 SYNTHETIC_SCENES = 40  # of seeds 0, 1, ...; training takes others

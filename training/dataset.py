@@ -13,10 +13,11 @@ from torch.utils.data import DataLoader, Dataset
 from road_seg_ros import synthetic
 from road_seg_ros.checkpoint import InputSize
 from road_seg_ros.frames import list_files
+from road_seg_ros.metrics import NOT_ROAD, NOT_SCORED, ROAD
 from road_seg_ros.segmenter import resize
 from training import augmentation
 from training.config import TrainingConfig
-from training.kitti_road import IMAGE_SUFFIXES, NOT_ROAD, NOT_SCORED, ROAD, DataError, decode
+from training.kitti_road import IMAGE_SUFFIXES, DataError, decode
 from training.process import Process
 from training.sampling import Batches, Draw, batch_sizes
 

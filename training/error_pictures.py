@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from training.kitti_road import NOT_SCORED, ROAD
+from road_seg_ros.metrics import NOT_SCORED, ROAD
 
 # BGR: right is green, road that was missed red, what was wrongly called road blue.
 TRUE_POSITIVE, FALSE_NEGATIVE, FALSE_POSITIVE = (0, 255, 0), (0, 0, 255), (255, 0, 0)

@@ -22,12 +22,12 @@ import numpy as np
 from tqdm import tqdm
 
 from road_seg_ros import checkpoint
+from road_seg_ros.metrics import RoadCounts
 from road_seg_ros.segmenter import RoadSegmenter, threshold_mask
 from training import report
 from training.birds_eye import BirdsEyeView, Calibration
 from training.error_pictures import ErrorPictures
 from training.kitti_road import DataError, Pair, find_pairs, split_as_trained
-from training.metrics import RoadCounts
 from training.plots import plot_precision_recall, plot_reliability
 from training.report import ImageResult
 

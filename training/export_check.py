@@ -12,10 +12,10 @@ from road_seg_ros import synthetic
 from road_seg_ros.checkpoint import ModelInfo
 from road_seg_ros.engines.torch_engine import RoadProbability
 from road_seg_ros.fcn8 import FCN8
+from road_seg_ros.metrics import RoadCounts
 from road_seg_ros.segmenter import RoadSegmenter, resize
 from training.exportable import ExportError
 from training.kitti_road import Pair
-from training.metrics import RoadCounts
 
 # Of the road probability. Float: one step of the 8-bit confidence. Summing float32 in another
 # order makes some 1e-5; a wrong normalisation or half a pixel of shift makes far more.

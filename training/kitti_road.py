@@ -18,8 +18,8 @@ import numpy as np
 
 from road_seg_ros.image_files import SourceError, read_image
 from road_seg_ros.kitti import read_label
+from road_seg_ros.metrics import NOT_ROAD, NOT_SCORED, ROAD
 
-NOT_ROAD, ROAD, NOT_SCORED = 0, 1, 255
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.webp')
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
-from training.kitti_road import NOT_ROAD, NOT_SCORED, ROAD
+from road_seg_ros.metrics import NOT_ROAD, NOT_SCORED, ROAD
 
 
 def log_odds(logits: torch.Tensor) -> torch.Tensor:

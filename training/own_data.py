@@ -22,7 +22,8 @@ import numpy as np
 from tqdm import tqdm
 
 from road_seg_ros.frames import list_files, read_image
-from training.kitti_road import IMAGE_SUFFIXES, NOT_ROAD, NOT_SCORED, ROAD, DataError
+from road_seg_ros.metrics import NOT_ROAD, NOT_SCORED, ROAD
+from training.kitti_road import IMAGE_SUFFIXES, DataError
 
 CATEGORY = 'own'
 BGR = {NOT_ROAD: (0, 0, 255), ROAD: (255, 0, 255), NOT_SCORED: (0, 0, 0)}  # KITTI Road's colours

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from training.metrics import CALIBRATION_BINS, RoadCounts, calibration_error
+from road_seg_ros.metrics import CALIBRATION_BINS, RoadCounts, calibration_error
 
 # Okabe & Ito's colours, which most colour-blind readers tell apart.
 COLORS = ('#000000', '#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00')

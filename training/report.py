@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from road_seg_ros.metrics import RoadCounts
 from training import markdown
 from training.bootstrap import confidence_intervals
 from training.kitti_road import DataError
-from training.metrics import RoadCounts
 
 VIEWS = {'perspective': 'Perspective view', 'bev': "Bird's-eye view"}
 COLUMNS = (

@@ -13,12 +13,11 @@ from torch.nn import functional
 
 from road_seg_ros.engines.torch_engine import RoadProbability
 from road_seg_ros.fcn8 import FCN8
+from road_seg_ros.metrics import NOT_SCORED, ROAD, RoadCounts
 from training import losses
 from training.backbone import NORMALIZATIONS
 from training.calibration import LogitCounts
 from training.config import ConfigError, TrainingConfig
-from training.kitti_road import NOT_SCORED, ROAD
-from training.metrics import RoadCounts
 
 Batch = tuple[torch.Tensor, torch.Tensor]  # see TrainingSet and ValidationSet
 

@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from training.kitti_road import NOT_ROAD, ROAD
-
+NOT_ROAD, ROAD, NOT_SCORED = 0, 1, 255  # values of a label
 LEVELS = 256  # of an 8-bit confidence
 CALIBRATION_BINS = 15  # as in Guo et al.
 
@@ -29,8 +28,8 @@ class RoadCounts:
         """
         Count one image.
 
-        confidence: uint8 (H, W); label: uint8 (H, W) as `Pair.read_label` gives it. Pixels that
-        are NOT_SCORED count nowhere. ValueError if the shapes differ.
+        confidence: uint8 (H, W); label: uint8 (H, W) of NOT_ROAD, ROAD and NOT_SCORED, which
+        counts nowhere. ValueError if the shapes differ.
         """
         if confidence.shape != label.shape:
             raise ValueError(f'confidence is {confidence.shape}, label is {label.shape}')

@@ -1,0 +1,130 @@
+"""What the launch files start: a node for each camera, and on request rviz2 and a bag."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable, Shutdown
+from launch.events.process import ProcessExited
+from launch_ros.actions import LifecycleNode, Node
+from launch_ros.utilities import prefix_namespace
+from rclpy.parameter import Parameter
+
+from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
+from road_seg_ros.bag_launch import play_bag
+from road_seg_ros.bag_metadata import find_images, read_topics
+from road_seg_ros.cameras import NODE_NAME, Camera, find_cameras, require_relative
+from road_seg_ros.launch_arguments import NODE_PARAMETERS, Argument
+from road_seg_ros.parameters import BY_NAME, broken_rule
+from road_seg_ros.resources import find_resource
+from road_seg_ros.transport import profile_environment
+
+
+def describe(arguments: Sequence[Argument]) -> LaunchDescription:
+    """Declare the arguments; everything else needs their values."""
+    declared = [
+        DeclareLaunchArgument(
+            argument.name,
+            default_value=argument.default,
+            description=argument.description,
+            choices=argument.choices,
+        )
+        for argument in arguments
+    ]
+    return LaunchDescription([*declared, OpaqueFunction(function=start)])
+
+
+def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
+    """Return all that the values of the arguments ask for; ValueError says what is wrong."""
+    args = context.launch_configurations
+    namespace = prefix_namespace(args.get('ros_namespace'), args['namespace'])
+    cameras = find_cameras(args['image_topic'], namespace)
+    require_relative(cameras, mask_topic=args['mask_topic'], overlay_topic=args['overlay_topic'])
+    parameters: dict[str, object] = {**_given_parameters(args)}
+    bag = args['bag']
+    # Only where asked for: params_file may say it too.
+    if args.get('use_sim_time') == 'true' or bag:
+        parameters['use_sim_time'] = True
+    images = {}
+    if bag:
+        topics = read_topics(bag)
+        images = {camera.node: find_images(camera.full_topic, topics) for camera in cameras}
+    environment = profile_environment(context.environment)
+    actions: list[LaunchDescriptionEntity] = [
+        SetEnvironmentVariable(name, value) for name, value in environment.items()
+    ]
+    for camera in cameras:
+        of_bag = {'input_transport': images[camera.node].transport} if bag else {}
+        actions.append(_road_seg_node(camera, args, {**parameters, **of_bag}))
+    if args['rviz'] == 'true':
+        actions.append(_rviz(cameras[0], args, parameters.get('use_sim_time', False)))
+    if bag:
+        listened = {node: image.topic for node, image in images.items()}
+        actions += play_bag(bag, listened, args, environment)
+    return actions
+
+
+def _road_seg_node(
+    camera: Camera, args: dict[str, str], parameters: dict[str, object]
+) -> LifecycleNode:
+    respawn = args.get('respawn') == 'true'
+    return LifecycleNode(
+        package='road_seg_ros',
+        executable='road_seg_node',
+        name=NODE_NAME,
+        namespace=camera.namespace,
+        parameters=[args['params_file'], parameters],
+        remappings=[
+            ('camera/image_raw', camera.topic),
+            ('~/mask', args['mask_topic']),
+            ('~/overlay', args['overlay_topic']),
+            ('~/overlay/compressed', f'{args["overlay_topic"]}/compressed'),
+        ],
+        arguments=['--ros-args', '--log-level', args['log_level']],
+        output='screen',
+        emulate_tty=True,
+        respawn=respawn,
+        respawn_delay=1.0,
+        on_exit=None if respawn else _end_launch,
+    )
+
+
+def _rviz(camera: Camera, args: dict[str, str], use_sim_time: bool) -> Node:
+    return Node(
+        package='rviz2',
+        executable='rviz2',
+        namespace=camera.namespace,
+        arguments=['-d', str(find_resource('config/seg.rviz'))],
+        parameters=[{'use_sim_time': True}] if use_sim_time else [],
+        # From the topics that seg.rviz names.
+        remappings=[
+            ('/camera/image_raw', camera.topic),
+            ('/road_seg/mask', args['mask_topic']),
+            ('/road_seg/overlay', args['overlay_topic']),
+        ],
+    )
+
+
+def _end_launch(event: ProcessExited, context: LaunchContext) -> Shutdown | None:
+    """End the launch with any of its nodes: without, it would look alive and do nothing."""
+    # Not when it ends already: launch_ros cannot be shut down twice.
+    return None if context.is_shutdown else Shutdown(reason='road_seg_node ended')
+
+
+def _given_parameters(args: dict[str, str]) -> dict[str, str | float]:
+    """Return the parameters given on the command line, checked, with their own types."""
+    given = {}
+    for name in NODE_PARAMETERS:
+        text = args[name]
+        if not text:
+            continue
+        value: str | float = text
+        if isinstance(BY_NAME[name].default, float):
+            try:
+                value = float(text)
+            except ValueError:
+                pass  # refused below, with the rule
+        if problem := broken_rule([Parameter(name, value=value)]):
+            raise ValueError(problem)
+        given[name] = value
+    return given

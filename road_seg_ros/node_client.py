@@ -1,0 +1,77 @@
+"""One road_seg_node seen from outside: what it publishes, and what it says of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Image
+
+from road_seg_ros.node_process import NodeError
+
+CAMERA_TOPIC = '/camera/image_raw'
+NODE = '/road_seg'
+RELIABLE = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
+ACTIVE = ('waiting', 'running', 'no image')  # how the diagnostics of an active node begin
+
+
+class NodeClient:
+    """Subscribes, through `node`, to the outputs and diagnostics of the road_seg_node `name`."""
+
+    def __init__(self, node: Node, name: str = NODE) -> None:
+        self.name = name
+        self.heard = 0  # how often it has reported
+        self.status = ''
+        self.values: dict[str, str] = {}  # of its diagnostics
+        self._node = node
+        self._outputs: list[str] = []
+        self._before: dict[str, int] | None = None  # its counters when it was first heard
+        node.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, RELIABLE)
+
+    def listen(self, output: str, callback: Callable[[Any], None], raw: bool = False) -> None:
+        """Have `callback` get every Image of mask, overlay or confidence; raw: as bytes."""
+        topic = f'{self.name}/{output}'
+        self._node.create_subscription(Image, topic, callback, RELIABLE, raw=raw)
+        self._outputs.append(topic)
+
+    def ready(self) -> bool:
+        """Whether the node is active and its outputs have been found."""
+        return self.status.startswith(ACTIVE) and all(
+            self._node.count_publishers(topic) > 0 for topic in self._outputs
+        )
+
+    @property
+    def dropped(self) -> int:
+        """Return how many images it dropped since it was first heard."""
+        return self._counted('dropped')
+
+    @property
+    def rejected(self) -> int:
+        """Return how many images it rejected since it was first heard."""
+        return self._counted('rejected')
+
+    def refuse_company(self, camera_topic: str) -> None:
+        """Raise NodeError if another camera or another such node is there: they would mix."""
+        fix = 'stop it, or set ROS_DOMAIN_ID to another number for this'
+        infos = self._node.get_publishers_info_by_topic(camera_topic)
+        others = [i.node_name for i in infos if i.node_name != self._node.get_name()]
+        if others:
+            raise NodeError(f'{", ".join(others)} publishes {camera_topic} already; {fix}')
+        if self._node.count_publishers(f'{self.name}/mask') > 1:
+            raise NodeError(f'another node publishes {self.name}/mask already; {fix}')
+
+    def _counted(self, name: str) -> int:
+        return int(self.values.get(name, 0)) - (self._before or {}).get(name, 0)
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        for status in message.status:
+            if not status.name.startswith(f'{self.name}:'):
+                continue
+            self.heard += 1
+            self.status = status.message
+            self.values = {item.key: item.value for item in status.values}
+            if self._before is None:
+                self._before = {key: int(self.values[key]) for key in ('dropped', 'rejected')}

@@ -1,0 +1,79 @@
+"""A road_seg_node in a process of its own, for the commands that drive one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+import rclpy
+from rclpy.node import Node
+
+from road_seg_ros.transport import profile_environment
+
+START_TIMEOUT_S = 120.0  # loading CUDA for the first time can take a minute
+
+Process = subprocess.Popen[bytes]
+
+
+class NodeError(RuntimeError):
+    """road_seg_node cannot be driven; says why."""
+
+
+def prepare_environment() -> None:
+    """Set the transport profile, and keep to this machine, unless the user chose otherwise."""
+    os.environ.update(profile_environment(os.environ))
+    os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+
+
+@contextlib.contextmanager
+def running_node(arguments: list[str]) -> Iterator[Process]:
+    """Run road_seg_node with more ROS arguments, as a process that ends with the block."""
+    command = [sys.executable, '-m', 'road_seg_ros.main', '--ros-args', *arguments]
+    process = subprocess.Popen(command)
+    try:
+        yield process
+    finally:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(5.0)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def wait_for_node(
+    node: Node,
+    ready: Callable[[], bool],
+    status: Callable[[], str],
+    process: Process | None = None,
+    timeout_s: float = START_TIMEOUT_S,
+) -> None:
+    """
+    Spin `node` until road_seg_node is `ready`.
+
+    status: what road_seg_node says of itself, for the message of the NodeError that is raised when
+    it ends at start, or is not ready in time. process: None if it was not started here.
+    """
+    deadline = time.monotonic() + timeout_s
+    while not ready():
+        rclpy.spin_once(node, timeout_sec=0.1)
+        if process is not None and process.poll() is not None:
+            raise NodeError('road_seg_node ended at start; its message is above')
+        if time.monotonic() > deadline:
+            raise NodeError(
+                f'road_seg_node was not ready in {timeout_s:.0f} s; it says: '
+                f'{status() or "nothing"}'
+            )
+
+
+def split_at_dashes(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Return what is before and after `--`: a command's own arguments, and those for the node."""
+    if '--' not in arguments:
+        return arguments, []
+    index = arguments.index('--')
+    return arguments[:index], arguments[index + 1 :]

@@ -1,0 +1,207 @@
+"""A new bag of what is played and what the node makes of it, with a video of the overlay."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from rclpy.node import Node
+from sensor_msgs.msg import Image
+
+from road_seg_ros.bags import Bag, BagError, Topic, deserialize, header_stamp_ns
+from road_seg_ros.image_msgs import image_to_bgr
+from road_seg_ros.node_client import NodeClient
+from road_seg_ros.player import NS, Message, mean_period_ns
+from road_seg_ros.recorder import VIDEO, RecorderError, Video
+from road_seg_ros.stop import Stop
+
+IMAGE = 'sensor_msgs/msg/Image'
+IMAGES = (IMAGE, 'sensor_msgs/msg/CompressedImage')
+OUTPUTS = ('mask', 'overlay')
+QUEUED = 32  # messages; a disk that is slower than that slows the playing down
+STAMPS_KEPT = 1000  # of the images sent; a mask that comes later than that is left out
+ANSWER_TIMEOUT_S = 5.0  # for the last results
+
+
+class ResultBag:
+    """
+    Records what is played, and the mask and overlay of a running road_seg_node, to `out`.
+
+    A result gets the time of its image, so that both are played back together. All of it is
+    written to a hidden folder beside `out` until `finish`; `discard` removes that. RecorderError
+    says what cannot be written.
+    """
+
+    def __init__(
+        self, node: Node, out: Path, bag: Bag, topics: Iterable[Topic], name: str
+    ) -> None:
+        if out.exists():
+            raise RecorderError(f'{out} exists already; choose another name for --save')
+        topics = list(topics)
+        self.client = NodeClient(node, name)
+        self.results = dict.fromkeys(OUTPUTS, 0)
+        self._node = node
+        self._out = out
+        self.images = 0  # sent to road_seg_node
+        self._times: dict[int, int] = {}  # stamp of an image -> its time in the bag, ns
+        self._listening: dict[Topic, bool] = {}
+        self._items: queue.Queue[Callable[[], None] | None] = queue.Queue(QUEUED)
+        self._error: Exception | None = None
+        self._last_result = time.monotonic()
+        try:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            self._hidden = Path(tempfile.mkdtemp(prefix=f'.{out.name}.', dir=out.parent))
+        except OSError as error:
+            raise RecorderError(f'cannot write to {out.parent}: {error}') from error
+        try:
+            self._open(bag, topics)
+        except Exception as error:
+            shutil.rmtree(self._hidden)
+            raise RecorderError(f'cannot write {out}: {error}') from error
+        images = [topic for topic in topics if topic.type in IMAGES]
+        period_ns = mean_period_ns(bag, images) or NS // 10
+        self._video = Video(self._hidden / out.name / VIDEO, NS / period_ns)
+        self._thread = threading.Thread(target=self._run, name='result bag')
+        self._thread.start()
+        for output in OUTPUTS:
+            self.client.listen(output, self._receiver(output), raw=True)
+
+    def played(self, message: Message) -> None:
+        """Record a message that is about to be published. RecorderError once one was not."""
+        if self._error is not None:
+            raise self._recorder_error()
+        topic, time_ns, data = message.topic, message.time_ns, message.data
+        if topic.type in IMAGES:
+            if len(self._times) >= STAMPS_KEPT:
+                del self._times[next(iter(self._times))]
+            with contextlib.suppress(BagError):  # the node will reject it
+                self._times[header_stamp_ns(data)] = time_ns
+            self.images += self._is_camera(topic)
+        self._items.put(lambda: self._writer.write(self._connections[topic], time_ns, data))
+
+    def wait_for_results(self, stop: Stop) -> None:
+        """Wait until everything that the node took has come back, or nothing comes any more."""
+        self._last_result = time.monotonic()
+        while not stop.wait(0.05):
+            expected = self.images - self.client.dropped - self.client.rejected
+            if min(self.results.values()) >= expected:
+                return
+            if time.monotonic() - self._last_result > ANSWER_TIMEOUT_S:
+                return
+
+    def finish(self) -> None:
+        """Complete the bag and the video, and give them their name."""
+        try:
+            self._end_thread()
+            if self._error is not None:
+                raise self._recorder_error()
+            self._video.close()
+            self._writer.close()
+            (self._hidden / self._out.name).rename(self._out)
+        except OSError as error:
+            raise RecorderError(f'cannot write {self._out}: {error}') from error
+        finally:
+            shutil.rmtree(self._hidden)
+
+    def discard(self) -> None:
+        """Remove everything that was written."""
+        self._end_thread()
+        self._video.close()
+        self._writer.abort()
+        shutil.rmtree(self._hidden)
+
+    def _open(self, bag: Bag, topics: list[Topic]) -> None:
+        from rosbags.interfaces import (
+            Qos,
+            QosDurability,
+            QosHistory,
+            QosLiveliness,
+            QosReliability,
+            QosTime,
+        )
+        from rosbags.rosbag2 import StoragePlugin, Writer
+
+        forever = QosTime(0, 0)
+        qos = Qos(
+            QosHistory.KEEP_LAST, 10, QosReliability.RELIABLE, QosDurability.VOLATILE,
+            forever, forever, QosLiveliness.AUTOMATIC, forever, False,
+        )  # fmt: skip
+        names = {output: f'{self.client.name}/{output}' for output in OUTPUTS}
+        for topic in topics:
+            if topic.name in names.values():
+                raise ValueError(f'the bag has a topic {topic.name} already; leave it out')
+        image = next((topic for topic in topics if topic.type == IMAGE), None)
+        definition, digest = (image.definition, image.digest) if image else ('', '')
+        results = {
+            output: Topic(name, IMAGE, 0, (qos,), definition, digest)
+            for output, name in names.items()
+        }
+        path = self._hidden / self._out.name
+        self._writer = Writer(path, version=8, storage_plugin=StoragePlugin.MCAP)
+        self._writer.open()
+        self._connections = {t: self._connect(t) for t in [*topics, *results.values()]}
+        self._result_topics = results
+
+    def _connect(self, topic: Topic) -> Any:
+        from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+
+        arguments: dict[str, Any] = {'offered_qos_profiles': topic.qos}
+        if topic.definition and topic.digest:
+            arguments |= {'msgdef': topic.definition, 'rihs01': topic.digest}
+        else:
+            store = get_typestore(Stores.LATEST)
+            if topic.type not in store.types:
+                if not topic.definition:
+                    raise ValueError(f'the bag lacks the definition of {topic}; leave it out')
+                store.register(get_types_from_msg(topic.definition, topic.type))
+            arguments['typestore'] = store
+        return self._writer.add_connection(topic.name, topic.type, **arguments)
+
+    def _receiver(self, output: str) -> Callable[[bytes], None]:
+        connection = self._connections[self._result_topics[output]]
+
+        def receive(data: bytes) -> None:
+            time_ns = self._times.get(header_stamp_ns(data))
+            if time_ns is None:  # not of an image that was played
+                return
+            self._last_result = time.monotonic()
+            self._items.put(lambda: self._write_result(output, connection, time_ns, data))
+            self.results[output] += 1
+
+        return receive
+
+    def _write_result(self, output: str, connection: Any, time_ns: int, data: bytes) -> None:
+        self._writer.write(connection, time_ns, data)
+        if output == 'overlay':
+            self._video.add(image_to_bgr(deserialize(data, Image)))
+
+    def _is_camera(self, topic: Topic) -> bool:
+        """Whether the road_seg_node listens to a topic."""
+        if topic not in self._listening:
+            published = self._node.resolve_topic_name(topic.name)
+            infos = self._node.get_subscriptions_info_by_topic(published)
+            names = [f'{info.node_namespace.rstrip("/")}/{info.node_name}' for info in infos]
+            self._listening[topic] = self.client.name in names
+        return self._listening[topic]
+
+    def _run(self) -> None:
+        while (write := self._items.get()) is not None:
+            try:
+                if self._error is None:
+                    write()
+            except Exception as error:  # told by whoever is next, from where it can be seen
+                self._error = error
+
+    def _end_thread(self) -> None:
+        self._items.put(None)
+        self._thread.join()
+
+    def _recorder_error(self) -> RecorderError:
+        return RecorderError(f'cannot write {self._out}: {self._error}')
