@@ -98,16 +98,20 @@ class Result:
 
     def report(self) -> dict[str, Any]:
         """Return everything as JSON can have it."""
-        percentiles = np.percentile(self.latency_ms, (50, 95)) if self.latency_ms else (None, None)
+        scores = self.scores()
+        median, p95 = np.percentile(self.latency_ms, (50, 95))
+        unanswered = self.images - self.masks
         return {
-            'perspective': {'all': self.scores()},
+            'perspective': {'all': scores},
             'images': self.images,
             'scored': self.scored,
             'unlabelled': self.unlabelled,
-            'unanswered': self.images - self.masks,
+            'unanswered': unanswered,
             'dropped': self.dropped,
             'rejected': self.rejected,
-            'latency_ms': dict(zip(('median', 'p95'), map(float, percentiles), strict=True)),
+            # Its subscription holds one image: while it is busy, others are gone uncounted.
+            'unseen': max(0, unanswered - self.dropped - self.rejected),
+            'latency_ms': {'median': float(median), 'p95': float(p95)},
             'node': {
                 key: self.node.get(key, '')
                 for key in ('model', 'threshold', 'device', 'engine', 'precision')
@@ -255,25 +259,25 @@ def as_markdown(report: dict[str, Any]) -> str:
     scores = report['perspective']['all']
     cells = [f'{scores[name]:.{3 if name == "threshold" else 2}f}' for name in COLUMNS]
     node, latency = report['node'], report['latency_ms']
-    lines = [
-        f'| category | {" | ".join(COLUMNS)} |',
-        f'|{"---|" * (len(COLUMNS) + 1)}',
-        f'| all | {" | ".join(cells)} |',
-        '',
-        'Percentages, but for the threshold, the one with the best F1, at which precision and '
-        f'recall are; iou is that of the masks, at the threshold {node["threshold"]} of the node.',
-        '',
-        f'Model: {node["model"]}; {node["engine"]} {node["precision"]} on {node["device"]}.',
-        f'Images: {report["images"]} sent, {report["scored"]} scored, {report["unanswered"]} '
-        f'without a mask ({report["dropped"]} overtaken in the node, {report["rejected"]} '
-        f'rejected); {report["unlabelled"]} without ground truth were not sent.',
-    ]
-    if latency['median'] is not None:
-        lines.append(
+    return '\n'.join(
+        [
+            f'| category | {" | ".join(COLUMNS)} |',
+            f'|{"---|" * (len(COLUMNS) + 1)}',
+            f'| all | {" | ".join(cells)} |',
+            '',
+            'Percentages, but for the threshold, the one with the best F1, at which precision and '
+            'recall are; iou is that of the masks, at the threshold of the node, '
+            f'{node["threshold"]}.',
+            '',
+            f'Model: {node["model"]}; {node["engine"]} {node["precision"]} on {node["device"]}.',
+            f'Images: {report["images"]} sent, {report["scored"]} scored, {report["unanswered"]} '
+            f'without a mask ({report["dropped"]} dropped and {report["rejected"]} rejected by the '
+            f'node, {report["unseen"]} overtaken before it saw them); {report["unlabelled"]} '
+            'without ground truth were not sent.',
             f'Latency, image published to mask received: median {latency["median"]:.1f} ms, p95 '
-            f'{latency["p95"]:.1f} ms.'
-        )
-    return '\n'.join(lines)
+            f'{latency["p95"]:.1f} ms.',
+        ]
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -97,8 +97,10 @@ def test_images_that_are_sent_too_fast_are_reported_as_dropped(node: None, bag: 
         result = evaluate(opened, rate=1000.0, attach=ATTACHED[1], camera_topic=ATTACHED[3])
     assert result.images == IMAGES
     assert 1 <= result.scored < IMAGES
-    assert result.images - result.masks == result.dropped
-    assert 0 < result.scores()['max_f'] <= 100
+    report = result.report()
+    assert report['dropped'] >= 1
+    assert report['dropped'] + report['unseen'] == report['unanswered'] == IMAGES - result.masks
+    assert 0 < report['perspective']['all']['max_f'] <= 100
 
 
 def test_an_answer_of_another_size_than_the_ground_truth_is_told(
