@@ -56,7 +56,7 @@ setup(
         'torch>=2.1',
     ],
     extras_require={
-        'demo': ['rosbags>=0.11'],
+        'demo': ['rosbags>=0.11.2'],  # older ones lose the QoS profiles in mcap
         'openvino': ['openvino>=2024.4'],
         'export': [
             'nncf>=2.13',
@@ -76,6 +76,7 @@ setup(
         ],
         'test': [
             'hypothesis>=6.30',
+            'mcap>=1.1',
             'packaging>=21.3',
             'psutil>=5.9',
             'pytest>=7.0',
@@ -91,6 +92,7 @@ setup(
             f'road_seg_demo = {PACKAGE}.demo:main',
             f'road_seg_replay = {PACKAGE}.replay:main',
             f'road_seg_evaluate = {PACKAGE}.graph_evaluation:main',
+            f'kitti_to_bag = {PACKAGE}.kitti_bag:main',
         ],
     },
 )

@@ -7,11 +7,9 @@ a long recording needs no more memory than a short one.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 
 import cv2
@@ -19,23 +17,33 @@ import numpy as np
 
 from road_seg_ros import synthetic
 from road_seg_ros.bags import BAG_SUFFIXES, Bag, BagError, deserialize
+from road_seg_ros.image_files import (
+    DEFAULT_RATE_HZ,
+    IMAGE_SUFFIXES,
+    ImageFile,
+    ImageSequence,
+    SourceError,
+    even_stamps,
+    list_files,
+    list_images,
+    read_image,
+)
+from road_seg_ros.kitti import find_sequence, read_stamps
 
-DEFAULT_RATE_HZ = 10.0  # KITTI's, for recordings without timestamps
-IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.webp', '.bmp', '.ppm')
 VIDEO_SUFFIXES = ('.mp4', '.avi', '.mkv', '.mov', '.webm', '.m4v')
 IMAGE_TYPES = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
 
 
-class SourceError(ValueError):
-    """A source of frames that cannot be used; names it and says what would do."""
-
-
 @dataclass(frozen=True)
 class Frame:
-    """One image. image: uint8 (H, W, 3) BGR; time: s, of the recording; name: for file names."""
+    """
+    One image. image: uint8 (H, W, 3) BGR; name: for file names.
+
+    stamp_ns: since 1970 where the recording says, else since its first image.
+    """
 
     image: np.ndarray
-    time: float
+    stamp_ns: int
     name: str
 
 
@@ -51,8 +59,9 @@ def open_frames(source: str | Path) -> Frames:
     """
     Open a source of frames.
 
-    source: a folder of images, a KITTI Road folder, a KITTI raw drive (or a folder above it), a
-    video, a rosbag2 folder or one of its .mcap or .db3 files, or a single image.
+    source: a folder of images, a KITTI Road folder, a KITTI raw drive or odometry sequence (or a
+    folder above it), a video, a rosbag2 folder or one of its .mcap or .db3 files, or a single
+    image.
     SourceError says what is wrong with it; while reading, the frames raise it too.
     """
     path = Path(source).expanduser()
@@ -60,19 +69,28 @@ def open_frames(source: str | Path) -> Frames:
         raise SourceError(f'{source} does not exist')
     if path.is_file():
         return _open_file(path)
-    if (path / 'metadata.yaml').is_file() or list_files(path, BAG_SUFFIXES):
+    if is_bag(path):
         return _open_bag(path)
-    if (path / 'training' / 'image_2').is_dir():
-        return _open_images(path / 'training' / 'image_2', 'KITTI Road')
-    if drives := sorted(path.glob('**/image_02/data')):
-        return _open_images(drives[0], 'KITTI raw')
-    return _open_images(path, 'images')
+    sequence = open_sequence(path)
+    stamps = read_stamps(sequence) or even_stamps(len(sequence.files))
+    return Frames(sequence.description, _read_images(sequence, stamps))
 
 
-def read_image(path: Path) -> np.ndarray | None:
-    """Return the pixels of an image file, uint8 (H, W, 3) BGR, or None if it is not one."""
-    data = np.fromfile(path, np.uint8)  # not cv2.imread, which prints a warning of its own
-    return cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+def open_sequence(folder: Path, camera: int | None = None) -> ImageSequence:
+    """
+    Return the image files of a folder, KITTI's or any other.
+
+    camera: 0..3, of KITTI's. SourceError says what is wrong.
+    """
+    if (sequence := find_sequence(folder, camera)) is not None:
+        return sequence
+    files = [ImageFile(path) for path in list_images(folder)]
+    return ImageSequence('images', files, camera=camera)
+
+
+def is_bag(path: Path) -> bool:
+    """Whether a folder is a rosbag2, or what is left of one without its metadata.yaml."""
+    return (path / 'metadata.yaml').is_file() or bool(list_files(path, BAG_SUFFIXES))
 
 
 def synthetic_frames(count: int, seed: int = 0) -> Frames:
@@ -80,8 +98,8 @@ def synthetic_frames(count: int, seed: int = 0) -> Frames:
 
     def read() -> Iterator[Frame]:
         scenes = synthetic.drive(seed, count, rate=DEFAULT_RATE_HZ)
-        for index, scene in enumerate(scenes):
-            yield Frame(scene.image, index / DEFAULT_RATE_HZ, f'{index:06d}')
+        for index, (stamp, scene) in enumerate(zip(even_stamps(count), scenes, strict=True)):
+            yield Frame(scene.image, stamp, f'{index:06d}')
 
     return Frames(f'a synthetic drive of {count} frames', read())
 
@@ -93,50 +111,22 @@ def _open_file(path: Path) -> Frames:
     if suffix in VIDEO_SUFFIXES:
         return _open_video(path)
     if suffix in IMAGE_SUFFIXES:
-        return Frames(f'one image, {path.name}', _read_images([path], [0.0]))
+        sequence = ImageSequence('one image', [ImageFile(path)])
+        return Frames(f'one image, {path.name}', _read_images(sequence, [0]))
     raise SourceError(
         f'{path} is not an image, video or bag; supported are '
         f'{", ".join(IMAGE_SUFFIXES + VIDEO_SUFFIXES + BAG_SUFFIXES)}'
     )
 
 
-def _open_images(folder: Path, kind: str) -> Frames:
-    paths = list_files(folder, IMAGE_SUFFIXES)
-    if not paths:
-        raise SourceError(f'{folder} holds no image ({", ".join(IMAGE_SUFFIXES)})')
-    return Frames(
-        f'{kind}: {len(paths)} images of {folder}', _read_images(paths, _times(folder, paths))
-    )
-
-
-def _times(folder: Path, paths: list[Path]) -> list[float]:
-    """Return the times of a KITTI raw drive (timestamps.txt), else those of a 10 Hz camera."""
-    file = folder.parent / 'timestamps.txt'
-    if folder.name == 'data' and file.is_file():
-        lines = [line for line in file.read_text(encoding='utf-8').splitlines() if line.strip()]
-        try:
-            times = [_seconds(line) for line in lines]
-        except ValueError as error:
-            raise SourceError(f'{file} holds a line that is no time: {error}') from error
-        if len(times) >= len(paths):
-            return times
-    return [index / DEFAULT_RATE_HZ for index in range(len(paths))]
-
-
-def _seconds(line: str) -> float:
-    """Turn `2011-09-26 13:02:25.964389445` into seconds since 1970."""
-    whole, _, fraction = line.strip().partition('.')
-    moment = datetime.strptime(whole, '%Y-%m-%d %H:%M:%S').replace(tzinfo=timezone.utc)
-    return moment.timestamp() + float(f'0.{fraction or 0}')
-
-
-def _read_images(paths: list[Path], times: list[float]) -> Iterator[Frame]:
+def _read_images(sequence: ImageSequence, stamps: list[int]) -> Iterator[Frame]:
+    paths = [file.path for file in sequence.files]
     stems = Counter(path.stem for path in paths)
-    for path, time in zip(paths, times, strict=False):  # timestamps may go on
+    for path, stamp in zip(paths, stamps, strict=True):
         image = read_image(path)
         if image is None:
             raise SourceError(f'{path} cannot be decoded as an image')
-        yield Frame(image, time, path.stem if stems[path.stem] == 1 else path.name)
+        yield Frame(image, stamp, path.stem if stems[path.stem] == 1 else path.name)
 
 
 def _open_video(path: Path) -> Frames:
@@ -152,7 +142,7 @@ def _open_video(path: Path) -> Frames:
                 good, image = capture.read()
                 if not good:
                     break
-                yield Frame(image, index / rate, f'{index:06d}')
+                yield Frame(image, round(index * 1e9 / rate), f'{index:06d}')
                 index += 1
         finally:
             capture.release()
@@ -187,18 +177,8 @@ def _open_bag(path: Path) -> Frames:
         with bag:
             try:
                 for index, (_, stamp_ns, data) in enumerate(bag.messages([topic])):
-                    yield Frame(decode(data), stamp_ns / 1e9, f'{index:06d}')
+                    yield Frame(decode(data), stamp_ns, f'{index:06d}')
             except (BagError, image_msgs.ImageError) as error:
                 raise SourceError(f'{path}, topic {topic.name}: {error}') from error
 
     return Frames(f'bag {path.name}, {topic.count} images of {topic.name}', read())
-
-
-def list_files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
-    """Return the files with these suffixes, numbers in their names in numeric order."""
-
-    def order(path: Path) -> list[object]:
-        parts = re.split(r'(\d+)', path.name)
-        return [int(part) if part.isdigit() else part for part in parts]
-
-    return sorted((p for p in folder.iterdir() if p.suffix.lower() in suffixes), key=order)

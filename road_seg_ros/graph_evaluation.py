@@ -28,7 +28,14 @@ from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage, Image
 
-from road_seg_ros.bags import Bag, BagError, Topic, deserialize, header_stamp_ns
+from road_seg_ros.bags import (
+    GROUND_TRUTH_TOPIC,
+    Bag,
+    BagError,
+    Topic,
+    deserialize,
+    header_stamp_ns,
+)
 from road_seg_ros.image_msgs import ImageError, image_to_bgr
 from road_seg_ros.metrics import LEVELS, NOT_ROAD, NOT_SCORED, ROAD, RoadCounts
 from road_seg_ros.node_client import CAMERA_TOPIC, NODE, RELIABLE, NodeClient
@@ -42,7 +49,6 @@ from road_seg_ros.node_process import (
 )
 from road_seg_ros.read_ahead import ReadAhead
 
-TRUTH_TOPIC = '/ground_truth/mask'
 TRUTH = {255: ROAD, 0: NOT_ROAD, 127: NOT_SCORED}  # values of its pixels
 IMAGE = 'sensor_msgs/msg/Image'
 TYPES = {IMAGE: Image, 'sensor_msgs/msg/CompressedImage': CompressedImage}
@@ -199,7 +205,7 @@ def evaluate(
     bag: Bag,
     rate: float | None = None,
     topic: str = '',
-    truth_topic: str = TRUTH_TOPIC,
+    truth_topic: str = GROUND_TRUTH_TOPIC,
     attach: str = '',
     camera_topic: str = '',
     node_arguments: list[str] | None = None,
@@ -271,8 +277,8 @@ def as_markdown(report: dict[str, Any]) -> str:
             '',
             f'Model: {node["model"]}; {node["engine"]} {node["precision"]} on {node["device"]}.',
             f'Images: {report["images"]} sent, {report["scored"]} scored, {report["unanswered"]} '
-            f'without a mask ({report["dropped"]} dropped and {report["rejected"]} rejected by the '
-            f'node, {report["unseen"]} overtaken before it saw them); {report["unlabelled"]} '
+            f'without a mask ({report["dropped"]} dropped and {report["rejected"]} rejected by '
+            f'the node, {report["unseen"]} overtaken before it saw them); {report["unlabelled"]} '
             'without ground truth were not sent.',
             f'Latency, image published to mask received: median {latency["median"]:.1f} ms, p95 '
             f'{latency["p95"]:.1f} ms.',
@@ -327,7 +333,9 @@ def _parser() -> argparse.ArgumentParser:
         '--topic', default='', help='of the images in the bag; default: the one with most of them'
     )
     parser.add_argument(
-        '--truth-topic', default=TRUTH_TOPIC, help=f'of the ground truth, default {TRUTH_TOPIC}'
+        '--truth-topic',
+        default=GROUND_TRUTH_TOPIC,
+        help=f'of the ground truth, default {GROUND_TRUTH_TOPIC}',
     )
     parser.add_argument(
         '--attach',

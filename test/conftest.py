@@ -88,3 +88,12 @@ def kitti_road() -> Path:
     if not folder.is_dir():
         pytest.skip(f'KITTI Road is not at {folder}')
     return folder
+
+
+@pytest.fixture(scope='session')
+def kitti_raw() -> Path:
+    """Return a drive of KITTI raw, or skip."""
+    folder = SHARED / 'kitti_raw'
+    if not folder.is_dir():
+        pytest.skip(f'KITTI raw is not at {folder}')
+    return folder

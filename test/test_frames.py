@@ -45,20 +45,20 @@ def _write_bag(path: Path, plugin: StoragePlugin, compressed: bool = False) -> N
             writer.write(image_topic, index * 10**8, STORE.serialize_cdr(message, kind))
 
 
-def _check(source: Path, count: int, tolerance: int = 0) -> list[float]:
+def _check(source: Path, count: int, tolerance: int = 0) -> list[int]:
     frames = list(open_frames(source).frames)
     assert len(frames) == count
     for index, frame in enumerate(frames):
         assert frame.image.dtype == np.uint8
         assert np.abs(frame.image.astype(int) - _picture(index)).max() <= tolerance
     assert len({frame.name for frame in frames}) == count
-    return [frame.time for frame in frames]
+    return [frame.stamp_ns for frame in frames]
 
 
 def test_a_folder_of_images_in_numeric_order(tmp_path: Path) -> None:
     _write_images(tmp_path / 'images', ['1.png', '2.png', '10.png'])
     (tmp_path / 'images' / 'notes.txt').write_text('hello')
-    assert _check(tmp_path / 'images', 3) == [0.0, 0.1, 0.2]
+    assert _check(tmp_path / 'images', 3) == [0, 10**8, 2 * 10**8]
 
 
 def test_a_single_image(tmp_path: Path) -> None:
@@ -76,17 +76,25 @@ def test_a_kitti_road_folder(tmp_path: Path) -> None:
 def test_a_kitti_raw_drive_with_its_timestamps(tmp_path: Path, above: int) -> None:
     drive = tmp_path / '2011_09_26' / '2011_09_26_drive_0001_sync'
     _write_images(drive / 'image_02' / 'data', ['0000000000.png', '0000000001.png'])
-    lines = '2011-09-26 13:02:25.100000000\n2011-09-26 13:02:25.350000000\n'
+    lines = '2011-09-26 13:02:25.964389445\n2011-09-26 13:02:26.067971701\n'
     (drive / 'image_02' / 'timestamps.txt').write_text(lines)
     source = [drive, drive.parent, tmp_path][above]
     assert 'KITTI raw' in open_frames(source).description
-    times = _check(source, 2)
-    assert times[1] - times[0] == pytest.approx(0.25, abs=1e-4)
+    # Every nanosecond, which a float of seconds since 1970 does not hold.
+    assert _check(source, 2) == [1317042145_964389445, 1317042146_067971701]
 
 
 def test_a_kitti_raw_drive_without_timestamps_runs_at_10_hz(tmp_path: Path) -> None:
     _write_images(tmp_path / 'image_02' / 'data', ['0000000000.png', '0000000001.png'])
-    assert _check(tmp_path, 2) == [0.0, 0.1]
+    assert _check(tmp_path, 2) == [0, 10**8]
+
+
+def test_a_kitti_odometry_sequence(tmp_path: Path) -> None:
+    sequence = tmp_path / 'sequences' / '00'
+    _write_images(sequence / 'image_2', ['000000.png', '000001.png'])
+    (sequence / 'times.txt').write_text('0.000000e+00\n1.037875e-01\n')
+    assert 'KITTI odometry' in open_frames(tmp_path).description
+    assert _check(tmp_path, 2) == [0, 103_787_500]
 
 
 def test_a_video(tmp_path: Path) -> None:
@@ -95,15 +103,14 @@ def test_a_video(tmp_path: Path) -> None:
     for index in range(3):
         writer.write(_picture(index))
     writer.release()
-    assert _check(path, 3, tolerance=12) == pytest.approx([0.0, 0.2, 0.4])
+    assert _check(path, 3, tolerance=12) == [0, 2 * 10**8, 4 * 10**8]
 
 
 @pytest.mark.parametrize('compressed', [False, True])
 @pytest.mark.parametrize('plugin', list(StoragePlugin))
 def test_a_rosbag2(tmp_path: Path, plugin: StoragePlugin, compressed: bool) -> None:
     _write_bag(tmp_path / 'bag', plugin, compressed)
-    times = _check(tmp_path / 'bag', 4)
-    assert np.diff(times) == pytest.approx([0.1] * 3)
+    assert _check(tmp_path / 'bag', 4) == [index * 10**8 for index in range(4)]
     [file] = [p for p in (tmp_path / 'bag').iterdir() if p.suffix in ('.mcap', '.db3')]
     _check(file, 4)
 
@@ -128,7 +135,7 @@ def test_files_of_one_stem_keep_their_names_apart(tmp_path: Path) -> None:
 
 def test_a_synthetic_drive() -> None:
     frames = list(synthetic_frames(2, seed=1).frames)
-    assert [frame.time for frame in frames] == [0.0, 0.1]
+    assert [frame.stamp_ns for frame in frames] == [0, 10**8]
     assert frames[0].image.shape == (375, 1242, 3)
 
 

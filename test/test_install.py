@@ -86,6 +86,7 @@ def test_pip_install(source: Path, tmp_path: Path) -> None:
     assert index.is_file()
     assert (target / 'bin' / 'road_seg_node').is_file()
     assert (target / 'bin' / 'road_seg_demo').is_file()
+    assert (target / 'bin' / 'kitti_to_bag').is_file()
     output = _run(python, '-c', LOAD_DEFAULT_MODEL, cwd=tmp_path, env=_environment())
     model, package = output.splitlines()
     assert model == str(target / 'share/road_seg_ros/weights/road_seg_compact.safetensors')
@@ -133,3 +134,5 @@ def test_colcon_build(source: Path, colcon: Path, tmp_path: Path, symlink: bool)
     started = shell(f'{node} --ros-args -p device:=gpu')
     assert started.returncode == 1
     assert "device must be auto, cpu, cuda, cuda:N, got 'gpu'" in started.stderr
+    converter = shell(f'{node.with_name("kitti_to_bag")} --help')
+    assert 'SOURCE OUT' in converter.stdout

@@ -17,13 +17,13 @@ def _frames(count: int, error_at: int | None = None) -> Iterator[Frame]:
     for index in range(count):
         if index == error_at:
             raise SourceError('damaged')
-        yield Frame(np.zeros((1, 1, 3), np.uint8), float(index), str(index))
+        yield Frame(np.zeros((1, 1, 3), np.uint8), index, str(index))
 
 
 def test_every_frame_arrives_in_order() -> None:
     count = 2 * FRAMES_AHEAD + 1
     with closing(ReadAhead(_frames(count))) as frames:
-        assert [frame.time for frame in frames] == list(range(count))
+        assert [frame.stamp_ns for frame in frames] == list(range(count))
 
 
 def test_an_empty_source_gives_nothing() -> None:
@@ -41,8 +41,8 @@ def test_a_bad_later_frame_is_raised_in_its_place() -> None:
     with closing(ReadAhead(_frames(3, error_at=2))) as frames:
         with pytest.raises(SourceError, match='damaged'):
             for frame in frames:
-                seen.append(frame.time)
-    assert seen == [0.0, 1.0]
+                seen.append(frame.stamp_ns)
+    assert seen == [0, 1]
 
 
 def test_close_ends_the_thread_of_an_endless_source() -> None:

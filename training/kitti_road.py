@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from road_seg_ros.frames import read_image
+from road_seg_ros.image_files import SourceError, read_image
+from road_seg_ros.kitti import read_label
 from road_seg_ros.metrics import NOT_ROAD, NOT_SCORED, ROAD
 
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.webp')
@@ -50,17 +51,12 @@ class Pair:
 
         DataError if it cannot be decoded or has a colour that KITTI Road labels do not have.
         """
-        bgr = decode(self.label_path)
-        strange = (bgr[..., 1] > 0) | ((bgr[..., 0] | bgr[..., 2]) % 255 > 0)
-        if strange.any():
-            blue, green, red = bgr[strange][0]
-            raise DataError(
-                f'{self.label_path} has {np.count_nonzero(strange)} pixels of unexpected colours, '
-                f'the first #{red:02x}{green:02x}{blue:02x}; a label is a PNG of pure red (not '
-                'road), magenta (road) and black (not scored)'
-            )
-        label = np.where(bgr[..., 0] > 0, ROAD, NOT_ROAD).astype(np.uint8)
-        label[bgr[..., 2] == 0] = NOT_SCORED
+        try:
+            road, scored = read_label(self.label_path)
+        except SourceError as error:
+            raise DataError(str(error)) from error
+        label = np.where(road, ROAD, NOT_ROAD).astype(np.uint8)
+        label[~scored] = NOT_SCORED
         return label
 
     def read(self) -> tuple[np.ndarray, np.ndarray]:

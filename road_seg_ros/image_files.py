@@ -1,0 +1,79 @@
+"""Image files: which they are, in what order, when they were taken; and their pixels."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+DEFAULT_RATE_HZ = 10.0  # KITTI's, for recordings without timestamps
+IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.webp', '.bmp', '.ppm')
+
+
+class SourceError(ValueError):
+    """A source of frames that cannot be used; names it and says what would do."""
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """One image of a sequence. The other files are where they belong; they need not be there."""
+
+    path: Path
+    calibration: Path | None = None
+    label: Path | None = None  # KITTI Road's ground truth
+
+
+@dataclass(frozen=True)
+class ImageSequence:
+    """The images of one camera, in the order in which they were taken."""
+
+    kind: str  # 'KITTI raw', 'images'
+    files: list[ImageFile]
+    times: Path | None = None  # a file with the time of each image
+    camera: int | None = None  # of KITTI's four; None where not known
+    rectified: bool = True
+
+    @property
+    def folder(self) -> Path:
+        """Return where the images are."""
+        return self.files[0].path.parent
+
+    @property
+    def description(self) -> str:
+        """Return what the sequence is, for people."""
+        return f'{self.kind}: {len(self.files)} images of {self.folder}'
+
+
+def even_stamps(count: int, rate: float = DEFAULT_RATE_HZ) -> list[int]:
+    """Return the stamps, in ns from 0, of a camera at `rate` Hz."""
+    return [round(index * 1e9 / rate) for index in range(count)]
+
+
+def list_images(folder: Path) -> list[Path]:
+    """Return the images of a folder in numeric order. SourceError if there is none."""
+    if paths := list_files(folder, IMAGE_SUFFIXES):
+        return paths
+    raise SourceError(f'{folder} holds no image ({", ".join(IMAGE_SUFFIXES)})')
+
+
+def list_files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    """Return the files with these suffixes, numbers in their names in numeric order."""
+
+    def order(path: Path) -> list[object]:
+        parts = re.split(r'(\d+)', path.name)
+        return [int(part) if part.isdigit() else part for part in parts]
+
+    return sorted((p for p in folder.iterdir() if p.suffix.lower() in suffixes), key=order)
+
+
+def read_image(path: Path) -> np.ndarray | None:
+    """Return the pixels of an image file, uint8 (H, W, 3) BGR, or None if it is not one."""
+    return decode_image(np.fromfile(path, np.uint8))  # not cv2.imread, which prints a warning
+
+
+def decode_image(data: np.ndarray) -> np.ndarray | None:
+    """Return the pixels of an encoded image (uint8 bytes) as uint8 (H, W, 3) BGR, or None."""
+    return cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
