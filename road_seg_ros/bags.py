@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 BAG_SUFFIXES = ('.mcap', '.db3')
+GROUND_TRUTH_TOPIC = '/ground_truth/mask'  # mono8: 255 road, 0 not road, 127 not scored
 
 
 class BagError(ValueError):

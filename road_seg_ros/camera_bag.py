@@ -28,12 +28,12 @@ from rosbags.interfaces import (
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
+from road_seg_ros.bags import GROUND_TRUTH_TOPIC
 from road_seg_ros.kitti import NS
 from road_seg_ros.pictures import Picture
 from road_seg_ros.whole_folder import OutputError
 
 FRAME_ID = 'camera'
-GROUND_TRUTH_TOPIC = '/ground_truth/mask'
 METADATA_VERSION = 8
 STORAGE = {'mcap': StoragePlugin.MCAP, 'sqlite3': StoragePlugin.SQLITE3}
 # Of these messages, Humble's definitions are those of every later distribution.

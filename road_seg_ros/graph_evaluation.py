@@ -28,7 +28,14 @@ from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage, Image
 
-from road_seg_ros.bags import Bag, BagError, Topic, deserialize, header_stamp_ns
+from road_seg_ros.bags import (
+    GROUND_TRUTH_TOPIC,
+    Bag,
+    BagError,
+    Topic,
+    deserialize,
+    header_stamp_ns,
+)
 from road_seg_ros.image_msgs import ImageError, image_to_bgr
 from road_seg_ros.metrics import LEVELS, NOT_ROAD, NOT_SCORED, ROAD, RoadCounts
 from road_seg_ros.node_client import CAMERA_TOPIC, NODE, RELIABLE, NodeClient
@@ -42,7 +49,6 @@ from road_seg_ros.node_process import (
 )
 from road_seg_ros.read_ahead import ReadAhead
 
-TRUTH_TOPIC = '/ground_truth/mask'
 TRUTH = {255: ROAD, 0: NOT_ROAD, 127: NOT_SCORED}  # values of its pixels
 IMAGE = 'sensor_msgs/msg/Image'
 TYPES = {IMAGE: Image, 'sensor_msgs/msg/CompressedImage': CompressedImage}
@@ -98,16 +104,20 @@ class Result:
 
     def report(self) -> dict[str, Any]:
         """Return everything as JSON can have it."""
-        percentiles = np.percentile(self.latency_ms, (50, 95)) if self.latency_ms else (None, None)
+        scores = self.scores()
+        median, p95 = np.percentile(self.latency_ms, (50, 95))
+        unanswered = self.images - self.masks
         return {
-            'perspective': {'all': self.scores()},
+            'perspective': {'all': scores},
             'images': self.images,
             'scored': self.scored,
             'unlabelled': self.unlabelled,
-            'unanswered': self.images - self.masks,
+            'unanswered': unanswered,
             'dropped': self.dropped,
             'rejected': self.rejected,
-            'latency_ms': dict(zip(('median', 'p95'), map(float, percentiles), strict=True)),
+            # Its subscription holds one image: while it is busy, others are gone uncounted.
+            'unseen': max(0, unanswered - self.dropped - self.rejected),
+            'latency_ms': {'median': float(median), 'p95': float(p95)},
             'node': {
                 key: self.node.get(key, '')
                 for key in ('model', 'threshold', 'device', 'engine', 'precision')
@@ -195,7 +205,7 @@ def evaluate(
     bag: Bag,
     rate: float | None = None,
     topic: str = '',
-    truth_topic: str = TRUTH_TOPIC,
+    truth_topic: str = GROUND_TRUTH_TOPIC,
     attach: str = '',
     camera_topic: str = '',
     node_arguments: list[str] | None = None,
@@ -255,25 +265,25 @@ def as_markdown(report: dict[str, Any]) -> str:
     scores = report['perspective']['all']
     cells = [f'{scores[name]:.{3 if name == "threshold" else 2}f}' for name in COLUMNS]
     node, latency = report['node'], report['latency_ms']
-    lines = [
-        f'| category | {" | ".join(COLUMNS)} |',
-        f'|{"---|" * (len(COLUMNS) + 1)}',
-        f'| all | {" | ".join(cells)} |',
-        '',
-        'Percentages, but for the threshold, the one with the best F1, at which precision and '
-        f'recall are; iou is that of the masks, at the threshold {node["threshold"]} of the node.',
-        '',
-        f'Model: {node["model"]}; {node["engine"]} {node["precision"]} on {node["device"]}.',
-        f'Images: {report["images"]} sent, {report["scored"]} scored, {report["unanswered"]} '
-        f'without a mask ({report["dropped"]} overtaken in the node, {report["rejected"]} '
-        f'rejected); {report["unlabelled"]} without ground truth were not sent.',
-    ]
-    if latency['median'] is not None:
-        lines.append(
+    return '\n'.join(
+        [
+            f'| category | {" | ".join(COLUMNS)} |',
+            f'|{"---|" * (len(COLUMNS) + 1)}',
+            f'| all | {" | ".join(cells)} |',
+            '',
+            'Percentages, but for the threshold, the one with the best F1, at which precision and '
+            'recall are; iou is that of the masks, at the threshold of the node, '
+            f'{node["threshold"]}.',
+            '',
+            f'Model: {node["model"]}; {node["engine"]} {node["precision"]} on {node["device"]}.',
+            f'Images: {report["images"]} sent, {report["scored"]} scored, {report["unanswered"]} '
+            f'without a mask ({report["dropped"]} dropped and {report["rejected"]} rejected by '
+            f'the node, {report["unseen"]} overtaken before it saw them); {report["unlabelled"]} '
+            'without ground truth were not sent.',
             f'Latency, image published to mask received: median {latency["median"]:.1f} ms, p95 '
-            f'{latency["p95"]:.1f} ms.'
-        )
-    return '\n'.join(lines)
+            f'{latency["p95"]:.1f} ms.',
+        ]
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -323,7 +333,9 @@ def _parser() -> argparse.ArgumentParser:
         '--topic', default='', help='of the images in the bag; default: the one with most of them'
     )
     parser.add_argument(
-        '--truth-topic', default=TRUTH_TOPIC, help=f'of the ground truth, default {TRUTH_TOPIC}'
+        '--truth-topic',
+        default=GROUND_TRUTH_TOPIC,
+        help=f'of the ground truth, default {GROUND_TRUTH_TOPIC}',
     )
     parser.add_argument(
         '--attach',

@@ -141,7 +141,6 @@ class Player:
         self._stop = stop
         self.skipped: dict[Topic, str] = {}
         self.publishers: dict[Topic, Publisher] = {}
-        self.lateness: dict[Topic, Lateness] = {}
         for topic in topics:
             qos = overrides.get(topic.name) or recorded_profile(topic)
             try:

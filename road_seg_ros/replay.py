@@ -40,6 +40,10 @@ BYTES_AHEAD = 64 * 2**20
 SWITCH_INTERVAL_S = 0.0005
 
 
+class _CutShort(Exception):
+    """A signal came before the end."""
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Read the command line and play. Returns the exit status, 0 after SIGINT or SIGTERM too."""
     stop = Stop()
@@ -222,39 +226,63 @@ def _saved(
     if args.save is None:
         yield None
         return
+    from road_seg_ros.recorder import RecorderError
+    from road_seg_ros.result_bag import ResultBag
+    from road_seg_ros.whole_folder import OutputError, whole_folder
+
+    if args.save.exists():
+        raise RecorderError(f'{args.save} exists already; choose another name for --save')
+    try:
+        args.save.parent.mkdir(parents=True, exist_ok=True)
+        with whole_folder(args.save) as folder:
+            results = ResultBag(node, folder, bag, topics, args.node)
+            try:
+                with _spinning(node):
+                    _wait_for_node(results, args, stop)
+                    yield results
+                if stop.is_set():
+                    raise _CutShort
+            except BaseException:
+                results.abort()
+                raise
+            results.close()
+    except _CutShort:
+        _say(f'{args.save} was not written: it would not be complete')
+        return
+    except (OSError, OutputError) as error:
+        raise RecorderError(f'--save cannot be written: {error}') from error
+    counts = ', '.join(f'{count} of {output}' for output, count in results.results.items())
+    _say(f'saved {args.save}: {counts}, for {results.images} images')
+
+
+@contextlib.contextmanager
+def _spinning(node: Node) -> Iterator[None]:
+    """Run a node's callbacks in a thread."""
     from rclpy.executors import SingleThreadedExecutor
 
-    from road_seg_ros.player import PlayError
-    from road_seg_ros.result_bag import ResultBag
-
-    results = ResultBag(node, args.save, bag, topics, args.node)
     executor = SingleThreadedExecutor()
     executor.add_node(node)
-    spinner = threading.Thread(target=executor.spin, name='spinner')
-    spinner.start()
-    complete = False
+    thread = threading.Thread(target=executor.spin, name='spinner')
+    thread.start()
     try:
-        _say(f'waiting for {args.node}')
-        deadline = time.monotonic() + args.wait_timeout
-        while not (results.client.ready() or stop.wait(POLL_S)):
-            if time.monotonic() > deadline:
-                raise PlayError(
-                    f'--save found no active {args.node} in {args.wait_timeout:g} s; it says: '
-                    f'{results.client.status or "nothing"}. Start road_seg_node, or name it with '
-                    '--node'
-                )
-        yield results
-        complete = not stop.is_set()
+        yield
     finally:
         executor.shutdown()
-        spinner.join()
-        if not complete:
-            results.discard()
-            _say(f'{args.save} was not written: it would not be complete')
-    if complete:
-        results.finish()
-        counts = ', '.join(f'{count} of {output}' for output, count in results.results.items())
-        _say(f'saved {args.save}: {counts}, for {results.images} images')
+        thread.join()
+
+
+def _wait_for_node(results: ResultBag, args: argparse.Namespace, stop: Stop) -> None:
+    from road_seg_ros.player import PlayError
+
+    _say(f'waiting for {args.node}')
+    deadline = time.monotonic() + args.wait_timeout
+    while not (results.client.ready() or stop.wait(POLL_S)):
+        if time.monotonic() > deadline:
+            raise PlayError(
+                f'--save found no active {args.node} in {args.wait_timeout:g} s; it says: '
+                f'{results.client.status or "nothing"}. Start road_seg_node, or name it with '
+                '--node'
+            )
 
 
 def _choose(bag: Bag, names: list[str] | None) -> list[Topic]:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import queue
-import shutil
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,17 +32,11 @@ class ResultBag:
     """
     Records what is played, and the mask and overlay of a running road_seg_node, to `out`.
 
-    A result gets the time of its image, so that both are played back together. All of it is
-    written to a hidden folder beside `out` until `finish`; `discard` removes that. RecorderError
-    says what cannot be written.
+    A result gets the time of its image, so that both are played back together. out: must not
+    exist; what stands there is no bag before `close`. RecorderError says what cannot be written.
     """
 
-    def __init__(
-        self, node: Node, out: Path, bag: Bag, topics: Iterable[Topic], name: str
-    ) -> None:
-        if out.exists():
-            raise RecorderError(f'{out} exists already; choose another name for --save')
-        topics = list(topics)
+    def __init__(self, node: Node, out: Path, bag: Bag, topics: list[Topic], name: str) -> None:
         self.client = NodeClient(node, name)
         self.results = dict.fromkeys(OUTPUTS, 0)
         self._node = node
@@ -56,18 +48,12 @@ class ResultBag:
         self._error: Exception | None = None
         self._last_result = time.monotonic()
         try:
-            out.parent.mkdir(parents=True, exist_ok=True)
-            self._hidden = Path(tempfile.mkdtemp(prefix=f'.{out.name}.', dir=out.parent))
-        except OSError as error:
-            raise RecorderError(f'cannot write to {out.parent}: {error}') from error
-        try:
-            self._open(bag, topics)
-        except Exception as error:
-            shutil.rmtree(self._hidden)
-            raise RecorderError(f'cannot write {out}: {error}') from error
+            self._open(topics)
+        except Exception as error:  # a bag may hold what its writer did not expect
+            raise RecorderError(f'cannot write {out.name}: {error}') from error
         images = [topic for topic in topics if topic.type in IMAGES]
         period_ns = mean_period_ns(bag, images) or NS // 10
-        self._video = Video(self._hidden / out.name / VIDEO, NS / period_ns)
+        self._video = Video(out / VIDEO, NS / period_ns)
         self._thread = threading.Thread(target=self._run, name='result bag')
         self._thread.start()
         for output in OUTPUTS:
@@ -96,58 +82,43 @@ class ResultBag:
             if time.monotonic() - self._last_result > ANSWER_TIMEOUT_S:
                 return
 
-    def finish(self) -> None:
-        """Complete the bag and the video, and give them their name."""
+    def close(self) -> None:
+        """Complete the bag and the video."""
+        self._end_thread()
+        if self._error is not None:
+            raise self._recorder_error()
+        self._video.close()
         try:
-            self._end_thread()
-            if self._error is not None:
-                raise self._recorder_error()
-            self._video.close()
             self._writer.close()
-            (self._hidden / self._out.name).rename(self._out)
         except OSError as error:
-            raise RecorderError(f'cannot write {self._out}: {error}') from error
-        finally:
-            shutil.rmtree(self._hidden)
+            self._error = error
+            raise self._recorder_error() from error
 
-    def discard(self) -> None:
-        """Remove everything that was written."""
+    def abort(self) -> None:
+        """End without completing anything."""
         self._end_thread()
         self._video.close()
         self._writer.abort()
-        shutil.rmtree(self._hidden)
 
-    def _open(self, bag: Bag, topics: list[Topic]) -> None:
-        from rosbags.interfaces import (
-            Qos,
-            QosDurability,
-            QosHistory,
-            QosLiveliness,
-            QosReliability,
-            QosTime,
-        )
-        from rosbags.rosbag2 import StoragePlugin, Writer
+    def _open(self, topics: list[Topic]) -> None:
+        from rosbags.rosbag2 import Writer
 
-        forever = QosTime(0, 0)
-        qos = Qos(
-            QosHistory.KEEP_LAST, 10, QosReliability.RELIABLE, QosDurability.VOLATILE,
-            forever, forever, QosLiveliness.AUTOMATIC, forever, False,
-        )  # fmt: skip
+        from road_seg_ros.camera_bag import METADATA_VERSION, OFFERED, STORAGE
+
         names = {output: f'{self.client.name}/{output}' for output in OUTPUTS}
         for topic in topics:
             if topic.name in names.values():
                 raise ValueError(f'the bag has a topic {topic.name} already; leave it out')
         image = next((topic for topic in topics if topic.type == IMAGE), None)
         definition, digest = (image.definition, image.digest) if image else ('', '')
-        results = {
-            output: Topic(name, IMAGE, 0, (qos,), definition, digest)
+        self._result_topics = {
+            output: Topic(name, IMAGE, 0, (OFFERED,), definition, digest)
             for output, name in names.items()
         }
-        path = self._hidden / self._out.name
-        self._writer = Writer(path, version=8, storage_plugin=StoragePlugin.MCAP)
+        self._writer = Writer(self._out, version=METADATA_VERSION, storage_plugin=STORAGE['mcap'])
         self._writer.open()
-        self._connections = {t: self._connect(t) for t in [*topics, *results.values()]}
-        self._result_topics = results
+        everything = [*topics, *self._result_topics.values()]
+        self._connections = {topic: self._connect(topic) for topic in everything}
 
     def _connect(self, topic: Topic) -> Any:
         from rosbags.typesys import Stores, get_types_from_msg, get_typestore
@@ -204,4 +175,4 @@ class ResultBag:
         self._thread.join()
 
     def _recorder_error(self) -> RecorderError:
-        return RecorderError(f'cannot write {self._out}: {self._error}')
+        return RecorderError(f'cannot write {self._out.name}: {self._error}')

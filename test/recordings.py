@@ -8,19 +8,13 @@ from typing import Any
 
 import cv2
 import numpy as np
-from rosbags.interfaces import (
-    Qos,
-    QosDurability,
-    QosHistory,
-    QosLiveliness,
-    QosReliability,
-    QosTime,
-)
+from rosbags.interfaces import Qos, QosDurability, QosReliability
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
+from road_seg_ros.camera_bag import OFFERED
+
 CAMERA = '/camera/image_raw'
-TRUTH = '/ground_truth/mask'
 IMAGE, COMPRESSED = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
 STRING = 'std_msgs/msg/String'
 STRANGE = 'nowhere_msgs/msg/Strange'  # not installed
@@ -56,12 +50,12 @@ def qos(
     reliability: str = 'reliable', durability: str = 'volatile', depth: int = 5, **changes: Any
 ) -> Qos:
     """Return what a publisher offered."""
-    unset = QosTime(9223372036, 854775807)  # as Fast DDS writes "forever"
-    profile = Qos(
-        QosHistory.KEEP_LAST, depth, QosReliability[reliability.upper()],
-        QosDurability[durability.upper()], unset, unset, QosLiveliness.AUTOMATIC, unset, False,
-    )  # fmt: skip
-    return profile._replace(**changes)
+    return OFFERED._replace(
+        depth=depth,
+        reliability=QosReliability[reliability.upper()],
+        durability=QosDurability[durability.upper()],
+        **changes,
+    )
 
 
 def text(topic: str, time_ns: int, words: str) -> Record:

@@ -12,9 +12,10 @@ import cv2
 import numpy as np
 import pytest
 from graph import node_process
-from recordings import CAMERA, TRUTH, compressed, image, text, write_bag
+from recordings import CAMERA, compressed, image, text, write_bag
 
 from road_seg_ros import checkpoint, synthetic
+from road_seg_ros.bags import GROUND_TRUTH_TOPIC as TRUTH
 from road_seg_ros.bags import Bag
 from road_seg_ros.graph_evaluation import EvaluationError, Result, evaluate
 from road_seg_ros.metrics import NOT_SCORED, ROAD
@@ -97,8 +98,10 @@ def test_images_that_are_sent_too_fast_are_reported_as_dropped(node: None, bag: 
         result = evaluate(opened, rate=1000.0, attach=ATTACHED[1], camera_topic=ATTACHED[3])
     assert result.images == IMAGES
     assert 1 <= result.scored < IMAGES
-    assert result.images - result.masks == result.dropped
-    assert 0 < result.scores()['max_f'] <= 100
+    report = result.report()
+    assert report['dropped'] >= 1
+    assert report['dropped'] + report['unseen'] == report['unanswered'] == IMAGES - result.masks
+    assert 0 < report['perspective']['all']['max_f'] <= 100
 
 
 def test_an_answer_of_another_size_than_the_ground_truth_is_told(
