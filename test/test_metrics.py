@@ -7,8 +7,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from road_seg_ros.metrics import NOT_ROAD, NOT_SCORED, ROAD, RoadCounts, threshold_level
-from road_seg_ros.segmenter import threshold_mask
+from road_seg_ros.metrics import NOT_ROAD, NOT_SCORED, ROAD, RoadCounts
+from road_seg_ros.pixels import threshold_level, threshold_mask
 
 
 def _reference(images: list[tuple[np.ndarray, np.ndarray]], operating_level: int) -> dict:

@@ -14,7 +14,7 @@ from road_seg_ros import synthetic
 from road_seg_ros.checkpoint import InputSize
 from road_seg_ros.frames import list_files
 from road_seg_ros.metrics import NOT_ROAD, NOT_SCORED, ROAD
-from road_seg_ros.segmenter import resize
+from road_seg_ros.pixels import resize
 from training import augmentation
 from training.config import TrainingConfig
 from training.kitti_road import IMAGE_SUFFIXES, DataError, decode
