@@ -8,13 +8,12 @@ time. Two images may be under way: one is copied while the network works on the 
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import math
 import time
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -25,7 +24,6 @@ from road_seg_ros.engines.frame_buffers import Layout
 from road_seg_ros.engines.lanes import CpuLane, CudaLane, Lane, Task
 from road_seg_ros.engines.pixel_pipeline import PixelPipeline
 from road_seg_ros.fcn8 import FCN8
-from road_seg_ros.pixels import threshold_level
 
 DTYPES = {'fp32': torch.float32, 'fp16': torch.float16, 'bf16': torch.bfloat16}
 UNDER_WAY = 2  # images, at most
@@ -49,9 +47,13 @@ class CudaEngine:
     ) -> None:
         self.device = str(device)
         self.precision = _check_precision(precision, device)
-        with self._making_room('the model'):
-            self._pipeline = self.pipeline_type(network, info, device, DTYPES[self.precision])
+        try:
             self._slots = [_Slot(self.make_lane(device)) for _ in range(UNDER_WAY)]
+            with self._slots[0].lane.context():
+                self._pipeline = self.pipeline_type(network, info, device, DTYPES[self.precision])
+            self._slots[0].lane.wait()
+        except RuntimeError as error:
+            raise self._explained(error, 'the model') from error
 
     def make_lane(self, device: torch.device) -> Lane:
         """Return a queue on the device for the images of one slot."""
@@ -66,11 +68,14 @@ class CudaEngine:
         memory does not suffice.
         """
         slot = self._free_slot()
-        layout = _layout(image, wanted)
-        with self._making_room(f'images of {layout.width}x{layout.height} pixels'):
+        layout = Layout.of(image, wanted)
+        try:
             plan = self._plan(slot, layout)
-            plan.write(image, wanted)
+            plan.host_inputs.write(image, wanted)
             slot.lane.queue(plan.upload, plan.work, plan.download)
+        except RuntimeError as error:
+            slot.forget(layout)
+            raise self._explained(error, str(layout)) from error
         return slot.take(_UnderWay(slot.lane, functools.partial(self._read, plan)))
 
     @torch.inference_mode()
@@ -83,11 +88,14 @@ class CudaEngine:
         `submit`.
         """
         slot = self._free_slot()
-        layout = _layout(image, wanted)
-        with self._making_room(f'images of {layout.width}x{layout.height} pixels'):
+        layout = Layout.of(image, wanted)
+        try:
             plan = self._plan(slot, layout)
             stages = plan.captured_stages(slot.lane)
-        times = {'copy_in': _host_ms(lambda: plan.write(image, wanted))}
+        except RuntimeError as error:
+            slot.forget(layout)
+            raise self._explained(error, str(layout)) from error
+        times = {'copy_in': _host_ms(lambda: plan.host_inputs.write(image, wanted))}
         for name, task in {'upload': plan.upload, **stages, 'download': plan.download}.items():
             times[name] = slot.lane.time_ms(task)
         times['copy_out'] = _host_ms(lambda: self._read(plan))
@@ -97,12 +105,12 @@ class CudaEngine:
         """Wait for what is under way, whose results can still be taken, and free the memory."""
         for slot in self._slots:
             slot.lane.wait()
-            while slot.plans:
-                slot.plans.popitem()[1].release(slot.lane)
+            for layout in list(slot.plans):
+                slot.forget(layout)
+            slot.lane.close()
         self._slots = []
         self._pipeline = None
-        if self.device.startswith('cuda'):
-            torch.cuda.empty_cache()
+        self._free_unused()
 
     def _free_slot(self) -> _Slot:
         if not self._slots:
@@ -119,12 +127,13 @@ class CudaEngine:
         """Return the slot's plan of a layout: a new one, or, from the second time on, captured."""
         plan = slot.plans.get(layout)
         if plan is None:
-            plan = slot.plans[layout] = _Plan(self._pipeline, slot.lane, layout)
+            with slot.lane.context():
+                plan = slot.plans[layout] = _Plan(self._pipeline, slot.lane, layout)
         elif plan.captured is None:  # a size that comes once is not worth the time
             plan.captured = slot.lane.capture(plan.run_stages)
         slot.plans.move_to_end(layout)
         while len(slot.plans) > KEPT:
-            slot.plans.popitem(last=False)[1].release(slot.lane)
+            slot.forget(next(iter(slot.plans)))
         return plan
 
     def _read(self, plan: _Plan) -> Segmentation:
@@ -137,24 +146,20 @@ class CudaEngine:
             )
         return Segmentation(_copy(outputs.mask), _copy(outputs.confidence), _copy(outputs.overlay))
 
-    @contextlib.contextmanager
-    def _making_room(self, what: str) -> Iterator[None]:
-        """Say which memory does not suffice for what."""
-        try:
-            yield
-        except torch.cuda.OutOfMemoryError as error:
-            self._free_unused()
-            raise EngineError(
+    def _explained(self, error: RuntimeError, what: str) -> EngineError:
+        """Free what nobody uses, and return an error that says what could not be done."""
+        self._free_unused()
+        reason = str(error).partition('\n')[0]
+        if isinstance(error, torch.cuda.OutOfMemoryError):
+            return EngineError(
                 f'{self.device} has too little free memory for {what} with precision '
-                f'{self.precision} ({_first_line(error)}); end other programs on it, send smaller '
-                'images, or set device cpu'
-            ) from error
-        except RuntimeError as error:
-            self._free_unused()
-            raise EngineError(
-                f'{self.device} could not prepare {what} with precision {self.precision} '
-                f'({_first_line(error)}); check nvidia-smi and the driver, or set device cpu'
-            ) from error
+                f'{self.precision} ({reason}); end other programs on it, send smaller images, or '
+                'set device cpu'
+            )
+        return EngineError(
+            f'{self.device} could not prepare {what} with precision {self.precision} ({reason}); '
+            'check nvidia-smi and the driver, or set device cpu'
+        )
 
     def _free_unused(self) -> None:
         if self.device.startswith('cuda'):
@@ -167,7 +172,7 @@ class _Plan:
     def __init__(self, pipeline: PixelPipeline, lane: Lane, layout: Layout) -> None:
         host_in, device_in = lane.blocks(layout.input_bytes)
         host_out, device_out = lane.blocks(layout.output_bytes)
-        self._host_inputs = layout.inputs(host_in)
+        self.host_inputs = layout.inputs(host_in)
         self.host_outputs = layout.outputs(host_out)
         work = pipeline.prepare(layout, layout.inputs(device_in), layout.outputs(device_out))
         self._stages = pipeline.stages(work)
@@ -175,16 +180,6 @@ class _Plan:
         self.captured: Task | None = None
         self.upload = lambda: device_in.copy_(host_in, non_blocking=True)
         self.download = lambda: host_out.copy_(device_out, non_blocking=True)
-
-    def write(self, image: np.ndarray, wanted: Wanted) -> None:
-        """Copy the image and what is wanted of it to where they go up from."""
-        controls = self._host_inputs.controls.numpy()
-        controls[0] = threshold_level(wanted.threshold)
-        if wanted.tint is not None:
-            controls[1] = 1.0 - wanted.tint.alpha
-            # OpenCV rounds what it adds.
-            controls[2:] = np.round(np.multiply(wanted.tint.color[::-1], wanted.tint.alpha))
-        np.copyto(self._host_inputs.frame.numpy(), image)
 
     def work(self) -> None:
         """Do what lies between upload and download."""
@@ -197,10 +192,9 @@ class _Plan:
 
     def captured_stages(self, lane: Lane) -> dict[str, Task]:
         """Return each stage as a graph of its own."""
-        if not self._captured_stages:
-            self._captured_stages = {
-                name: lane.capture(stage) for name, stage in self._stages.items()
-            }
+        for name, stage in self._stages.items():
+            if name not in self._captured_stages:
+                self._captured_stages[name] = lane.capture(stage)
         return self._captured_stages
 
     def release(self, lane: Lane) -> None:
@@ -217,6 +211,11 @@ class _Slot:
         self.lane = lane
         self.plans: OrderedDict[Layout, _Plan] = OrderedDict()  # the last used comes last
         self._image: Callable[[], _UnderWay | None] = lambda: None
+
+    def forget(self, layout: Layout) -> None:
+        """Free a plan, if there is one."""
+        if (plan := self.plans.pop(layout, None)) is not None:
+            plan.release(self.lane)
 
     def is_free(self) -> bool:
         """Whether the slot's image was taken, or given up by whoever submitted it."""
@@ -254,11 +253,6 @@ class _UnderWay:
         return self._outcome
 
 
-def _layout(image: np.ndarray, wanted: Wanted) -> Layout:
-    height, width = image.shape[:2]
-    return Layout(height, width, wanted.confidence, wanted.tint is not None)
-
-
 def _copy(tensor: torch.Tensor | None) -> np.ndarray | None:
     return None if tensor is None else tensor.numpy().copy()
 
@@ -267,10 +261,6 @@ def _host_ms(task: Callable[[], object]) -> float:
     started = time.perf_counter()
     task()
     return 1e3 * (time.perf_counter() - started)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition('\n')[0]
 
 
 def _check_precision(precision: str, device: torch.device) -> str:

@@ -8,7 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+
+from road_seg_ros.engines import Wanted
+from road_seg_ros.pixels import threshold_level
 
 HEADER = 64  # bytes in front of the pixels: keeps both parts aligned
 
@@ -25,6 +29,16 @@ class Inputs:
 
     controls: torch.Tensor
     frame: torch.Tensor
+
+    def write(self, image: np.ndarray, wanted: Wanted) -> None:
+        """Copy an image and what is wanted of it into a block on the host."""
+        controls = self.controls.numpy()
+        controls[0] = threshold_level(wanted.threshold)
+        if wanted.tint is not None:
+            controls[1] = 1.0 - wanted.tint.alpha
+            # Rounded: OpenCV adds whole numbers.
+            controls[2:] = np.round(np.multiply(wanted.tint.color[::-1], wanted.tint.alpha))
+        np.copyto(self.frame.numpy(), image)
 
 
 @dataclass(frozen=True)
@@ -50,6 +64,15 @@ class Layout:
     width: int
     confidence: bool
     overlay: bool
+
+    @classmethod
+    def of(cls, image: np.ndarray, wanted: Wanted) -> Layout:
+        """Return the layout of an image, (H, W, 3), and what is wanted of it."""
+        height, width = image.shape[:2]
+        return cls(height, width, wanted.confidence, wanted.tint is not None)
+
+    def __str__(self) -> str:
+        return f'images of {self.width}x{self.height} pixels'
 
     @property
     def size(self) -> tuple[int, int]:

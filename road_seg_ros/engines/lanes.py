@@ -8,16 +8,25 @@ run and checked on a machine without a GPU.
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
 import torch
 
 Task = Callable[[], None]  # which works on tensors that exist before and after
 
+# Of lanes that were closed. cuBLAS keeps 32 MiB for every stream that it ever saw, so that new
+# ones for each engine would fill the GPU in the end.
+_idle_streams: dict[torch.device, list[torch.cuda.Stream]] = defaultdict(list)
+
 
 class Lane(Protocol):
     """One queue, for the images that take the same place."""
+
+    def context(self) -> AbstractContextManager:
+        """Return a context in which tensors are made for this lane."""
 
     def blocks(self, size: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Return uint8 (size,) twice: on the host, as fast to copy as can be, and the device."""
@@ -37,9 +46,16 @@ class Lane(Protocol):
     def release(self, captured: Task) -> None:
         """Free what `capture` returned."""
 
+    def close(self) -> None:
+        """Wait, and let others have the queue. Everything captured must have been released."""
+
 
 class CpuLane:
     """Does everything at once. See `Lane`."""
+
+    def context(self) -> AbstractContextManager:
+        """See `Lane.context`."""
+        return nullcontext()
 
     def blocks(self, size: int) -> tuple[torch.Tensor, torch.Tensor]:
         """See `Lane.blocks`."""
@@ -67,6 +83,9 @@ class CpuLane:
     def release(self, captured: Task) -> None:
         """See `Lane.release`."""
 
+    def close(self) -> None:
+        """See `Lane.close`."""
+
 
 class CudaLane:
     """
@@ -79,18 +98,23 @@ class CudaLane:
     def __init__(self, device: torch.device, tune: bool = True) -> None:
         self._device = device
         self._tune = tune
-        self._stream = torch.cuda.Stream(device)
+        idle = _idle_streams[device]
+        self._stream = idle.pop() if idle else torch.cuda.Stream(device)
         self._graphs: list[torch.cuda.CUDAGraph] = []
+
+    def context(self) -> AbstractContextManager:
+        """See `Lane.context`."""
+        return torch.cuda.stream(self._stream)
 
     def blocks(self, size: int) -> tuple[torch.Tensor, torch.Tensor]:
         """See `Lane.blocks`."""
         host = torch.zeros(size, dtype=torch.uint8, pin_memory=True)
-        with torch.cuda.stream(self._stream):
+        with self.context():
             return host, torch.zeros(size, dtype=torch.uint8, device=self._device)
 
     def queue(self, *tasks: Task) -> None:
         """See `Lane.queue`."""
-        with torch.cuda.stream(self._stream):
+        with self.context():
             for task in tasks:
                 task()
 
@@ -102,7 +126,7 @@ class CudaLane:
         """See `Lane.time_ms`."""
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         self.wait()
-        with torch.cuda.stream(self._stream):
+        with self.context():
             start.record()
             task()
             end.record()
@@ -115,7 +139,7 @@ class CudaLane:
         pool = self._graphs[-1].pool() if self._graphs else None
         tuning = torch.backends.cudnn.flags(enabled=True, benchmark=self._tune)
         with torch.cuda.device(self._device), tuning:
-            with torch.cuda.stream(self._stream):
+            with self.context():
                 task()  # loads and tunes what must not happen while capturing
             self.wait()
             # Not `global`: other threads of the process may allocate meanwhile.
@@ -129,3 +153,8 @@ class CudaLane:
         graph = captured.__self__
         self._graphs.remove(graph)
         graph.reset()
+
+    def close(self) -> None:
+        """See `Lane.close`."""
+        self.wait()
+        _idle_streams[self._device].append(self._stream)

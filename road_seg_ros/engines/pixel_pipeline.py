@@ -21,8 +21,8 @@ from road_seg_ros.engines.frame_buffers import Inputs, Layout, Outputs
 from road_seg_ros.engines.resampling import Resize, resizer
 from road_seg_ros.fcn8 import FCN8, STRIDE
 
-# VGG-16's activations reach 24,000 on images of 0..255, and float16 ends at 65,504. Divided by a
-# power of two nothing else changes: no layer of it but the last has an offset that is not ours.
+# VGG-16's activations reach 24,000 on images of 0..255, and float16 ends at 65,504. Everything up
+# to the scores scales with the image and the biases, so a power of two there loses no digit.
 HEADROOM = 16
 
 
@@ -54,9 +54,9 @@ class PixelPipeline:
         # float16 holds fractions of 0..255; bfloat16 only whole numbers.
         self._area_dtype = torch.float32 if dtype == torch.float32 else torch.float16
         network, center, border = fold(network, info)
-        self._network = network.to(device, memory_format=torch.channels_last)
-        for part in (self._network.features, self._network.head):
+        for part in (network.features, network.head):
             part.to(dtype)
+        self._network = network.to(device, memory_format=torch.channels_last)
         self._center = center.to(device)
         self._border = border.to(device)
 
@@ -111,7 +111,7 @@ class PixelPipeline:
         """Do as `draw_overlay` does, its two roundings included."""
         inputs, outputs = work.inputs, work.outputs
         tinted = (inputs.frame * inputs.controls[1]).round_()
-        tinted = tinted.add_(inputs.controls[2:]).round_().clamp_(max=255).to(torch.uint8)
+        tinted = tinted.add_(inputs.controls[2:]).clamp_(max=255).to(torch.uint8)
         is_road = outputs.mask[..., None].bool()
         torch.where(is_road, tinted, inputs.frame, out=outputs.overlay)
 

@@ -7,6 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+ALIGNMENT = 8  # numbers of 16 bits, which tensor cores load together
+
 Resize = Callable[[torch.Tensor], torch.Tensor]
 
 
@@ -36,12 +38,14 @@ def _area_resizer(
     vertical, horizontal = (
         torch.from_numpy(_coverage(*lengths)).to(device, dtype)
         for lengths in zip(size, resized, strict=True)
-    )  # (h, H), (w, W)
+    )  # (h, H) and (w, W), with H and W filled up
+    height, width = vertical.shape[1], horizontal.shape[1]
+    canvas = torch.zeros((height, width, 3), dtype=dtype, device=device)
 
     def resize(image: torch.Tensor) -> torch.Tensor:
-        rows = image.view(size[0], -1).to(dtype)  # (H, W * 3)
-        columns = rows.t() @ vertical.t()  # (W * 3, h)
-        levels = horizontal @ columns.view(size[1], -1)  # (w, 3 * h)
+        canvas[: size[0], : size[1]] = image
+        columns = canvas.view(height, -1).t() @ vertical.t()  # (W * 3, h)
+        levels = horizontal @ columns.view(width, -1)  # (w, 3 * h)
         # Halves are common at half the size, and OpenCV rounds those up.
         return levels.add_(0.5).floor_().view(resized[1], 3, -1).permute(1, 2, 0)
 
@@ -49,12 +53,16 @@ def _area_resizer(
 
 
 def _coverage(length: int, resized: int) -> np.ndarray:
-    """Return float64 (resized, length): the share of each input pixel in each output pixel."""
+    """
+    Return float64 (resized, length): the share of each input pixel in each output pixel.
+
+    Filled up with zeros to a multiple of ALIGNMENT.
+    """
     scale = length / resized
     start = np.arange(resized)[:, None] * scale
     pixel = np.arange(length)
     covered = np.minimum(start + scale, pixel + 1) - np.maximum(start, pixel)
-    return np.maximum(covered, 0) / scale
+    return np.pad(np.maximum(covered, 0) / scale, ((0, 0), (0, -length % ALIGNMENT)))
 
 
 def _linear_resizer(
