@@ -7,6 +7,7 @@ run and checked on a machine without a GPU.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -20,6 +21,8 @@ Task = Callable[[], None]  # which works on tensors that exist before and after
 # Of lanes that were closed. cuBLAS keeps 32 MiB for every stream that it ever saw, so that new
 # ones for each engine would fill the GPU in the end.
 _idle_streams: dict[torch.device, list[torch.cuda.Stream]] = defaultdict(list)
+
+_capturing = threading.Lock()
 
 
 class Lane(Protocol):
@@ -138,9 +141,9 @@ class CudaLane:
         graph = torch.cuda.CUDAGraph()
         pool = self._graphs[-1].pool() if self._graphs else None
         tuning = torch.backends.cudnn.flags(enabled=True, benchmark=self._tune)
-        with torch.cuda.device(self._device), tuning:
-            with self.context():
-                task()  # loads and tunes what must not happen while capturing
+        # One at a time in the whole process. In our context, which a failure leaves too.
+        with _capturing, self.context(), tuning:
+            task()  # loads and tunes what must not happen while capturing
             self.wait()
             # Not `global`: other threads of the process may allocate meanwhile.
             with torch.cuda.graph(graph, pool, self._stream, capture_error_mode='thread_local'):
