@@ -21,8 +21,9 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from road_seg_ros import markdown
 from road_seg_ros.segmenter import RoadSegmenter, threshold_mask
-from training import augmentation, markdown
+from training import augmentation
 from training.dataset import Sample, render_synthetic
 from training.error_pictures import ErrorPictures
 from training.evaluate import add_model_arguments, load
