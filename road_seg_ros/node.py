@@ -19,6 +19,7 @@ from rclpy.parameter import Parameter
 from std_srvs.srv import SetBool
 
 from road_seg_ros import image_msgs, parameters
+from road_seg_ros.engines import Tint
 from road_seg_ros.health import Health, Situation, diagnostic_array
 from road_seg_ros.image_input import ImageInput
 from road_seg_ros.image_msgs import ImageError
@@ -193,11 +194,15 @@ class RoadSegNode(LifecycleNode):
         segmenter = self._segmenter
         segmenter.threshold = self._threshold()
         started = time.perf_counter()
-        result = segmenter(image)
+        outputs = self._outputs
+        tint = None
+        if outputs.wants_overlay():
+            tint = Tint(tuple(settings.overlay_color), settings.overlay_alpha)
+        result = segmenter.submit(image, outputs.wants_confidence(), tint)()
         inference_ms = 1e3 * (time.perf_counter() - started)
         if frames.closed or not (self._active and self._enabled):  # meanwhile
             return
-        self._outputs.publish(image, result, message.header, settings)
+        outputs.publish(result, message.header)
         self._health.mask_published(inference_ms, 1e3 * self._age_s(message))
 
     def _inference_failed(self, error: Exception) -> None:

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-import numpy as np
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from road_seg_ros import image_msgs
-from road_seg_ros.overlay import draw_overlay
-from road_seg_ros.parameters import Settings
-
-if TYPE_CHECKING:  # not at start: it imports torch, which takes seconds
-    from road_seg_ros.segmenter import Segmentation
+from road_seg_ros.engines import Segmentation
 
 NOT_DRIVABLE, DRIVABLE = 0, 255  # values of the mask
 
@@ -61,26 +54,30 @@ class Outputs:
         ]
         self._label_info.publish(message)
 
-    def publish(
-        self, image: np.ndarray, result: Segmentation, header: Header, settings: Settings
-    ) -> None:
-        """
-        Publish the mask, and whatever else somebody subscribes to.
+    def wants_confidence(self) -> bool:
+        """Whether somebody subscribes to the confidence."""
+        return self._confidence.get_subscription_count() > 0
 
-        image: uint8 (H, W, 3) BGR; header: the camera message's, passed on unchanged.
+    def wants_overlay(self) -> bool:
+        """Whether somebody subscribes to the overlay, as it is or compressed."""
+        publishers = self._overlay, self._overlay_jpeg
+        return any(publisher.get_subscription_count() for publisher in publishers)
+
+    def publish(self, result: Segmentation, header: Header) -> None:
+        """
+        Publish the mask, and what else is in the result and somebody subscribes to.
+
+        header: the camera message's, passed on unchanged.
         """
         self._mask.publish(image_msgs.to_image(result.mask, 'mono8', header))
-        if self._confidence.get_subscription_count():
+        if result.confidence is not None:
             self._confidence.publish(image_msgs.to_image(result.confidence, 'mono8', header))
-        raw = self._overlay.get_subscription_count()
-        jpeg = self._overlay_jpeg.get_subscription_count()
-        if not raw and not jpeg:
+        if result.overlay is None:
             return
-        overlay = draw_overlay(image, result.mask, settings.overlay_color, settings.overlay_alpha)
-        if raw:
-            self._overlay.publish(image_msgs.to_image(overlay, 'bgr8', header))
-        if jpeg:
-            self._overlay_jpeg.publish(image_msgs.to_jpeg(overlay, header))
+        if self._overlay.get_subscription_count():
+            self._overlay.publish(image_msgs.to_image(result.overlay, 'bgr8', header))
+        if self._overlay_jpeg.get_subscription_count():
+            self._overlay_jpeg.publish(image_msgs.to_jpeg(result.overlay, header))
 
     def close(self) -> None:
         """Destroy the publishers."""

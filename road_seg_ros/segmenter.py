@@ -11,29 +11,17 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
-import math
 import os
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 
-import cv2
 import numpy as np
 
 from road_seg_ros import checkpoint, engines
 from road_seg_ros.checkpoint import ModelInfo
-from road_seg_ros.engines import Engine
+from road_seg_ros.engines import Engine, Segmentation, Tint, Wanted
 
-
-@dataclass(frozen=True)
-class Segmentation:
-    """
-    Where the road is in one image, at the image's own height and width.
-
-    confidence: uint8 (H, W), round(255 x road probability).
-    mask: uint8 (H, W), 255 where the confidence reaches the threshold, else 0.
-    """
-
-    confidence: np.ndarray
-    mask: np.ndarray
+__all__ = ['RoadSegmenter', 'Segmentation', 'Tint']
 
 
 class RoadSegmenter:
@@ -83,32 +71,41 @@ class RoadSegmenter:
 
     def __call__(self, image: np.ndarray) -> Segmentation:
         """
-        Segment one image.
+        Return the mask and the confidence of one image.
 
         image: uint8 (H, W, 3) BGR, any H and W of at least 1; it is not changed.
         ValueError for any other shape or dtype; ArithmeticError if the network's answer is not
         finite.
         """
-        confidence = self.confidence(image)
-        return Segmentation(confidence, threshold_mask(confidence, self._threshold))
+        return self.submit(image)()
 
-    def confidence(self, image: np.ndarray) -> np.ndarray:
-        """Return round(255 x road probability), uint8 (H, W), for an image as in `__call__`."""
+    def submit(
+        self, image: np.ndarray, confidence: bool = True, tint: Tint | None = None
+    ) -> Callable[[], Segmentation]:
+        """
+        Begin to segment an image; the call that comes back waits for the result.
+
+        image: as for `__call__`, and not to be written to until the result is there. confidence:
+        whether it is wanted; tint: of the overlay, None for no overlay. At most two images may be
+        under way. Errors as for `__call__`, from either call.
+        """
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
             raise ValueError(
                 f'image must be uint8 (H, W, 3) BGR and not empty, got {image.dtype} {image.shape}'
             )
-        height, width = image.shape[:2]
-        size = self.info.input.fit(height, width)
-        probability = self.engine(resize(image, size))  # float32, size
-        if not np.isfinite(probability).all():
-            raise ArithmeticError(
-                f'the network answered with values that are not finite (engine '
-                f'{self.engine.name}, precision {self.engine.precision}); try precision fp32'
-            )
-        if (height, width) != size:
-            probability = cv2.resize(probability, (width, height), interpolation=cv2.INTER_LINEAR)
-        return cv2.convertScaleAbs(probability, alpha=255.0)  # rounds
+        return self.engine.submit(image, Wanted(self._threshold, confidence, tint))
+
+    def stream(
+        self, images: Iterable[np.ndarray], confidence: bool = True
+    ) -> Iterator[Segmentation]:
+        """Yield what `submit` gives for each image, in order, with two of them under way."""
+        under_way: deque[Callable[[], Segmentation]] = deque()
+        for image in images:
+            under_way.append(self.submit(image, confidence))
+            if len(under_way) == 2:
+                yield under_way.popleft()()
+        while under_way:
+            yield under_way.popleft()()
 
     def close(self) -> None:
         """Free the memory of the network."""
@@ -116,28 +113,3 @@ class RoadSegmenter:
         gc.collect()
         with contextlib.suppress(AttributeError, OSError):  # not every libc has it
             ctypes.CDLL(None).malloc_trim(0)  # glibc would keep the pages for itself
-
-
-def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """
-    Resize an image as the network was trained to see it: area-averaged when it shrinks.
-
-    image: uint8 (H, W, 3); size: (height, width). Returns uint8 (height, width, 3).
-    """
-    height, width = size
-    if image.shape[:2] == (height, width):
-        return image
-    shrinks = image.shape[0] > height and image.shape[1] > width
-    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return cv2.resize(image, (width, height), interpolation=interpolation)
-
-
-def threshold_mask(confidence: np.ndarray, threshold: float) -> np.ndarray:
-    """
-    Return 255 where confidence / 255 >= threshold, else 0, as uint8.
-
-    confidence: uint8 (H, W); threshold: 0..1.
-    """
-    # The smallest 8-bit confidence that counts as road; less a hair, for thresholds like 3 / 255.
-    level = math.ceil(threshold * 255 - 1e-9)
-    return cv2.threshold(confidence, level - 1, 255, cv2.THRESH_BINARY)[1]  # above level - 1

@@ -23,7 +23,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from road_seg_ros.engines import Engine
+from road_seg_ros.engines import Wanted
 from road_seg_ros.image_msgs import to_image
 from road_seg_ros.node import RoadSegNode
 from road_seg_ros.segmenter import RoadSegmenter
@@ -116,16 +116,20 @@ class Client(Node):
 
 
 class ReplacedEngine:
-    """An engine with another answer: `call` gets the engine that it replaces and the pixels."""
+    """
+    An engine with another answer.
 
-    def __init__(self, segmenter: RoadSegmenter, call: Callable[[Engine, np.ndarray], Any]):
+    `call` gets the engine that it replaces and what `submit` of that would get.
+    """
+
+    def __init__(self, segmenter: RoadSegmenter, call: Callable[..., Any]):
         self._engine, self._call = segmenter.engine, call
         self.name, self.device = self._engine.name, self._engine.device
         self.precision = self._engine.precision
         segmenter.engine = self
 
-    def __call__(self, pixels: np.ndarray) -> Any:
-        return self._call(self._engine, pixels)
+    def submit(self, image: np.ndarray, wanted: Wanted) -> Any:
+        return self._call(self._engine, image, wanted)
 
     def close(self) -> None:
         self._engine.close()

@@ -157,7 +157,7 @@ def test_birds_eye_scores_are_those_of_the_road_in_metres(
 ) -> None:
     counts: dict[str, list[RoadCounts]] = {'um': [], 'umm': [], 'uu': []}
     for pair in find_pairs(calibrated):
-        confidence = _look_up(segmenter.confidence(pair.read_image()), outside=0)
+        confidence = _look_up(segmenter(pair.read_image()).confidence, outside=0)
         image_counts = RoadCounts()
         image_counts.add(confidence, _look_up(pair.read_label(), outside=NOT_SCORED))
         counts[pair.category].append(image_counts)
@@ -246,7 +246,7 @@ def test_a_flipped_image_has_the_flipped_confidence(
     np.testing.assert_array_equal(
         evaluate.predict(segmenter, mirrored, flip=True), confidence[:, ::-1]
     )
-    ways = segmenter.confidence(image), segmenter.confidence(mirrored)[:, ::-1]
+    ways = segmenter(image).confidence, segmenter(mirrored).confidence[:, ::-1]
     mean = np.mean(ways, axis=0)
     assert np.abs(confidence - mean).max() <= 0.5
     assert np.any(ways[0] != ways[1])

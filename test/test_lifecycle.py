@@ -17,7 +17,7 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image
 
 from road_seg_ros import synthetic
-from road_seg_ros.engines import Engine
+from road_seg_ros.engines import Engine, Segmentation, Wanted
 
 CONFIGURE = Transition.TRANSITION_CONFIGURE
 CLEANUP = Transition.TRANSITION_CLEANUP
@@ -119,10 +119,10 @@ def test_cleanup_does_not_wait_for_an_inference_that_hangs(
         client.wait_until_matched()
         gate, entered = threading.Event(), threading.Event()
 
-        def hang(engine: Engine, pixels: np.ndarray) -> np.ndarray:
+        def hang(_: Engine, image: np.ndarray, __: Wanted) -> Callable[[], Segmentation]:
             entered.set()
             assert gate.wait(30.0)
-            return np.ones(pixels.shape[:2], np.float32)
+            return lambda: Segmentation(np.full(image.shape[:2], 255, np.uint8), None)
 
         ReplacedEngine(node._segmenter, hang)
         late = client.send(image)
@@ -147,7 +147,10 @@ def test_a_hanging_inference_shows_in_the_diagnostics(
         client.wait_until_matched()
         gate = threading.Event()
         engine = node._segmenter.engine
-        ReplacedEngine(node._segmenter, lambda engine, pixels: gate.wait(30.0) and engine(pixels))
+        ReplacedEngine(
+            node._segmenter,
+            lambda engine, *request: gate.wait(30.0) and engine.submit(*request),
+        )
         client.statuses.clear()
 
         def told() -> bool:
@@ -168,12 +171,13 @@ def test_answers_that_are_not_finite_are_errors_and_no_masks(
         client.wait_until_matched()
         masks = client.listen('mask')
         engine = node._segmenter.engine
-        ReplacedEngine(node._segmenter, lambda engine, pixels: engine(pixels) * np.nan)
+        run = engine.road_probability
+        engine.road_probability = lambda pixels: run(pixels) * np.nan
         client.send(image)
         wait_for(lambda: node._health.errors, 'the error')
         assert 'not finite' in node._health.last_error
         assert 'precision fp32' in node._health.last_error
-        node._segmenter.engine = engine
+        engine.road_probability = run
         stamp = client.send(image)
         wait_for(lambda: masks, 'a mask')
         assert [m.header.stamp for m in masks] == [stamp]

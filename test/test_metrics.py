@@ -7,9 +7,9 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from road_seg_ros.segmenter import threshold_mask
+from road_seg_ros.pixels import threshold_level, threshold_mask
 from training.kitti_road import NOT_ROAD, NOT_SCORED, ROAD
-from training.metrics import RoadCounts, threshold_level
+from training.metrics import RoadCounts
 
 
 def _reference(images: list[tuple[np.ndarray, np.ndarray]], operating_level: int) -> dict:

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -102,10 +103,10 @@ class SlowEngine(ReplacedEngine):
         self.gate, self.entered = threading.Event(), threading.Event()
         super().__init__(segmenter, self._wait)
 
-    def _wait(self, engine: Engine, pixels: np.ndarray) -> np.ndarray:
+    def _wait(self, engine: Engine, *request: Any) -> Any:
         self.entered.set()
         self.gate.wait(30.0)
-        return engine(pixels)
+        return engine.submit(*request)
 
 
 # Images
@@ -264,7 +265,7 @@ def test_failing_inference_is_counted_and_ends_in_the_error_state(
 ) -> None:
     masks = client.listen('mask')
 
-    def fail(engine: Engine, pixels: np.ndarray) -> None:
+    def fail(engine: Engine, *request: Any) -> None:
         raise RuntimeError('out of memory')
 
     ReplacedEngine(node._segmenter, fail)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -14,9 +15,12 @@ import torch
 
 from road_seg_ros import checkpoint, engines, synthetic
 from road_seg_ros.checkpoint import InputSize, ModelInfo, Normalization
-from road_seg_ros.engines import EngineError
+from road_seg_ros.engines import EngineError, Tint, Wanted
+from road_seg_ros.engines.on_cpu import CpuEngine
 from road_seg_ros.fcn8 import FCN8
-from road_seg_ros.segmenter import RoadSegmenter, resize, threshold_mask
+from road_seg_ros.overlay import draw_overlay
+from road_seg_ros.pixels import resize, threshold_mask
+from road_seg_ros.segmenter import RoadSegmenter
 
 DEMO_SEEDS = range(12)
 
@@ -114,7 +118,7 @@ def test_confidence_is_the_probability_of_a_plain_pytorch_run(tiny_model: Path) 
         logits = network.double()((rgb * info.normalization.scale - mean) / std)
         expected = logits.softmax(1)[0, 1] * 255
     ours = RoadSegmenter.from_checkpoint(tiny_model, engine='torch', precision='fp32')
-    assert np.abs(ours.confidence(image) - expected.numpy()).max() <= 0.51  # rounded
+    assert np.abs(ours(image).confidence - expected.numpy()).max() <= 0.51  # rounded
 
 
 def test_channel_order_and_scale_come_from_the_model(tmp_path: Path) -> None:
@@ -132,23 +136,28 @@ def test_channel_order_and_scale_come_from_the_model(tmp_path: Path) -> None:
         RoadSegmenter.from_checkpoint(tmp_path / name, engine='torch', precision='fp32')
         for name in ('rgb.safetensors', 'bgr.safetensors')
     ]
-    difference = results[0].confidence(image).astype(int) - results[1].confidence(image)
+    difference = results[0](image).confidence.astype(int) - results[1](image).confidence
     assert np.abs(difference).max() <= 1
 
 
 def test_an_image_keeps_its_shape_inside(tiny: RoadSegmenter) -> None:
     sizes = []
 
-    class Spy:
-        def __call__(self, image: np.ndarray) -> np.ndarray:
-            sizes.append(image.shape[:2])
-            return np.zeros(image.shape[:2], np.float32)
+    class Spy(CpuEngine):
+        name = 'spy'
 
-    spied = RoadSegmenter(Spy(), tiny.info)
+        def road_probability(self, pixels: np.ndarray) -> np.ndarray:
+            sizes.append(pixels.shape[:2])
+            return np.zeros(pixels.shape[:2], np.float32)
+
+        def close(self) -> None:
+            pass
+
+    spied = RoadSegmenter(Spy(tiny.info.input, 'fp32'), tiny.info)
     spied(np.zeros((375, 1242, 3), np.uint8))
     spied(np.zeros((360, 480, 3), np.uint8))
-    stretched = ModelInfo({}, InputSize(160, 576, keep_aspect_ratio=False))
-    RoadSegmenter(Spy(), stretched)(np.zeros((360, 480, 3), np.uint8))
+    stretched = InputSize(160, 576, keep_aspect_ratio=False)
+    RoadSegmenter(Spy(stretched, 'fp32'), tiny.info)(np.zeros((360, 480, 3), np.uint8))
     assert sizes == [(160, 576), (256, 352), (160, 576)]
 
 
@@ -164,7 +173,7 @@ def test_a_view_with_strides_gives_the_same_result(tiny: RoadSegmenter) -> None:
     image = synthetic.render(4, 160, 576).image
     padded = np.zeros((160, 600, 3), np.uint8)
     padded[:, :576] = image
-    np.testing.assert_array_equal(tiny.confidence(padded[:, :576]), tiny.confidence(image))
+    np.testing.assert_array_equal(tiny(padded[:, :576]).confidence, tiny(image).confidence)
 
 
 @pytest.mark.parametrize(
@@ -179,6 +188,45 @@ def test_a_view_with_strides_gives_the_same_result(tiny: RoadSegmenter) -> None:
 def test_other_arrays_are_refused(tiny: RoadSegmenter, image: np.ndarray) -> None:
     with pytest.raises(ValueError, match=r'image must be uint8 \(H, W, 3\) BGR'):
         tiny(image)
+
+
+def test_only_what_is_wanted_is_there(tiny: RoadSegmenter) -> None:
+    image = synthetic.render(7, 96, 128).image
+    whole = tiny.submit(image, tint=Tint((255, 0, 0), 0.4))()
+    mask_only = tiny.submit(image, confidence=False)()
+    assert mask_only.confidence is None and mask_only.overlay is None
+    np.testing.assert_array_equal(mask_only.mask, whole.mask)
+    np.testing.assert_array_equal(whole.confidence, tiny(image).confidence)
+    drawn = draw_overlay(image, whole.mask, (255, 0, 0), 0.4)
+    np.testing.assert_array_equal(whole.overlay, drawn)
+
+
+def test_a_stream_answers_every_image_in_order_and_holds_two(tiny: RoadSegmenter) -> None:
+    images = [synthetic.render(seed, 64, 96 + 32 * seed).image for seed in range(5)]
+    taken = []
+
+    def camera() -> Iterator[np.ndarray]:
+        for image in images:
+            taken.append(len(taken))
+            yield image
+
+    for answered, result in enumerate(tiny.stream(camera()), 1):
+        expected = tiny(images[answered - 1])
+        np.testing.assert_array_equal(result.mask, expected.mask)
+        np.testing.assert_array_equal(result.confidence, expected.confidence)
+        assert len(taken) == min(answered + 1, len(images))
+    assert answered == len(images)
+    assert list(tiny.stream([])) == []
+    assert next(tiny.stream(images, confidence=False)).confidence is None
+
+
+def test_stages_are_timed_one_by_one(tiny: RoadSegmenter) -> None:
+    image = synthetic.render(0, 160, 320).image
+    stages = tiny.engine.stage_times(image, Wanted(0.5))
+    assert list(stages) == ['resize', 'network', 'upsample_and_threshold']
+    assert all(ms > 0 for ms in stages.values())
+    with_overlay = tiny.engine.stage_times(image, Wanted(0.5, tint=Tint((0, 255, 0), 0.5)))
+    assert list(with_overlay) == [*stages, 'overlay']
 
 
 @pytest.mark.parametrize('threshold', [-0.1, 1.1, float('nan')])
@@ -206,7 +254,7 @@ def test_engines_and_precisions_agree(engine: str, precision: str, tolerance: fl
     other = RoadSegmenter.from_checkpoint(engine=engine, precision=precision, device='cpu')
     for size in ((375, 1242), (360, 480)):
         image = synthetic.render(5, *size).image
-        difference = np.abs(reference.confidence(image).astype(int) - other.confidence(image))
+        difference = np.abs(reference(image).confidence.astype(int) - other(image).confidence)
         assert difference.mean() < tolerance
         assert np.mean((reference(image).mask > 0) != (other(image).mask > 0)) < 0.01
 
@@ -240,7 +288,10 @@ def test_cuda_agrees_with_the_cpu(precision: str) -> None:
         ({'device': 'cuda:x'}, "got 'cuda:x'"),
         ({'engine': 'tensorrt'}, "engine must be one of auto, .*, got 'tensorrt'"),
         ({'precision': 'fp8'}, "precision must be one of auto, .*, got 'fp8'"),
-        ({'engine': 'torch', 'precision': 'int8'}, 'torch runs fp32, fp16 and bf16, not int8'),
+        (
+            {'engine': 'torch', 'precision': 'int8'},
+            'torch runs fp32 and bf16 .* not int8',
+        ),
         ({'device': 'cpu', 'engine': 'torch', 'precision': 'fp16'}, 'fp16 needs a CUDA device'),
     ],
 )
@@ -279,7 +330,8 @@ def test_the_temperature_divides_the_log_odds(tmp_path: Path, engine: str) -> No
         checkpoint.save(path, network, info)
         segmenter = RoadSegmenter.from_checkpoint(path, 'cpu', engine, 'fp32')
         assert segmenter.info.temperature == temperature
-        probability = np.clip(segmenter.engine(image).astype(np.float64), 1e-6, 1 - 1e-6)
+        probability = segmenter.engine.road_probability(image).astype(np.float64)
+        probability = probability.clip(1e-6, 1 - 1e-6)
         log_odds.append(np.log(probability / (1 - probability)))
     assert np.ptp(log_odds[0]) > 0.1
     np.testing.assert_allclose(log_odds[1] * 2.5, log_odds[0], atol=1e-3)

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from training.metrics import RoadCounts, threshold_curves, threshold_level
+from road_seg_ros.pixels import threshold_level
+from training.metrics import RoadCounts, threshold_curves
 
 RESAMPLES = 1000
 PERCENTILES = (2.5, 97.5)

@@ -15,7 +15,7 @@ from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 
 from road_seg_ros import checkpoint
 from road_seg_ros.checkpoint import ModelInfo
-from road_seg_ros.segmenter import threshold_mask
+from road_seg_ros.pixels import threshold_mask
 from training.calibration import move_threshold
 from training.error_pictures import draw_errors
 from training.kitti_road import ROAD, DataError

@@ -22,7 +22,8 @@ import numpy as np
 from tqdm import tqdm
 
 from road_seg_ros import markdown
-from road_seg_ros.segmenter import RoadSegmenter, threshold_mask
+from road_seg_ros.pixels import threshold_mask
+from road_seg_ros.segmenter import RoadSegmenter
 from training import augmentation
 from training.dataset import Sample, render_synthetic
 from training.error_pictures import ErrorPictures
@@ -91,11 +92,11 @@ def score(
         image, label = pair.read()
         for number, (name, condition) in enumerate(CONDITIONS.items()):
             seen, truth = condition(image, label, np.random.default_rng((index, number)))
-            counts[name].add(segmenter.confidence(np.ascontiguousarray(seen)), truth)
+            counts[name].add(segmenter(np.ascontiguousarray(seen)).confidence, truth)
     counts['synthetic'] = RoadCounts()
     gallery = ErrorPictures(pictures) if pictures else None
     for seed, (image, label) in enumerate(render_synthetic(SYNTHETIC_SCENES, first_seed=0)):
-        confidence = segmenter.confidence(image)
+        confidence = segmenter(image).confidence
         counts['synthetic'].add(confidence, label)
         if gallery:
             mask = threshold_mask(confidence, segmenter.threshold)

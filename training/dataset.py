@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from road_seg_ros import synthetic
 from road_seg_ros.checkpoint import InputSize
 from road_seg_ros.frames import list_files
-from road_seg_ros.segmenter import resize
+from road_seg_ros.pixels import resize
 from training import augmentation
 from training.config import TrainingConfig
 from training.kitti_road import IMAGE_SUFFIXES, NOT_ROAD, NOT_SCORED, ROAD, DataError, decode

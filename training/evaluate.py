@@ -22,7 +22,8 @@ import numpy as np
 from tqdm import tqdm
 
 from road_seg_ros import checkpoint
-from road_seg_ros.segmenter import RoadSegmenter, threshold_mask
+from road_seg_ros.pixels import threshold_mask
+from road_seg_ros.segmenter import RoadSegmenter
 from training import report
 from training.birds_eye import BirdsEyeView, Calibration
 from training.error_pictures import ErrorPictures
@@ -71,10 +72,10 @@ def predict(segmenter: RoadSegmenter, image: np.ndarray, flip: bool = False) -> 
 
     flip: average the image's and the mirrored image's, which doubles the time. The node does not.
     """
-    confidence = segmenter.confidence(image)
+    confidence = segmenter(image).confidence
     if not flip:
         return confidence
-    mirrored = cv2.flip(segmenter.confidence(cv2.flip(image, 1)), 1)
+    mirrored = cv2.flip(segmenter(cv2.flip(image, 1)).confidence, 1)
     return cv2.addWeighted(confidence, 0.5, mirrored, 0.5, 0.0)
 
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from road_seg_ros import synthetic
 from road_seg_ros.checkpoint import ModelInfo
+from road_seg_ros.engines.on_cpu import CpuEngine
 from road_seg_ros.engines.torch_engine import RoadProbability
 from road_seg_ros.fcn8 import FCN8
-from road_seg_ros.segmenter import RoadSegmenter, resize
+from road_seg_ros.pixels import resize
+from road_seg_ros.segmenter import RoadSegmenter
 from training.exportable import ExportError
 from training.kitti_road import Pair
 from training.metrics import RoadCounts
@@ -111,18 +112,18 @@ def fit(image: np.ndarray, info: ModelInfo) -> np.ndarray:
     return resize(image, info.input.fit(*image.shape[:2]))
 
 
-@dataclass
-class _Engine:
+class _Engine(CpuEngine):
     """Lets RoadSegmenter run a file, and keeps the road probability that it gave last."""
 
-    run: Run
-    last: np.ndarray | None = None
-    name: str = 'export'
-    device: str = 'cpu'
-    precision: str = ''
+    name = 'export'
 
-    def __call__(self, image: np.ndarray) -> np.ndarray:
-        self.last = self.run(image[None])[0]
+    def __init__(self, run: Run, info: ModelInfo) -> None:
+        super().__init__(info.input, precision='')
+        self._run = run
+
+    def road_probability(self, pixels: np.ndarray) -> np.ndarray:
+        """uint8 (H, W, 3) BGR -> road probability, float32 (H, W)."""
+        self.last = self._run(pixels[None])[0]
         return self.last
 
     def close(self) -> None:
@@ -133,13 +134,13 @@ def _compare_on_pairs(
     run: Run, network_run: Run, info: ModelInfo, pairs: Sequence[Pair], difference: Difference
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Add every image to difference; return the scores of the network and of the file."""
-    engines = _Engine(network_run), _Engine(run)
+    engines = _Engine(network_run, info), _Engine(run, info)
     segmenters = [RoadSegmenter(engine, info) for engine in engines]
     counts = RoadCounts(), RoadCounts()
     for pair in pairs:
         image, label = pair.read()
         for segmenter, count in zip(segmenters, counts, strict=True):
-            count.add(segmenter.confidence(image), label)
+            count.add(segmenter(image).confidence, label)
         difference.add(engines[0].last[None], engines[1].last[None])
     return counts[0].scores(info.threshold), counts[1].scores(info.threshold)
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from road_seg_ros.pixels import threshold_level
 from training.kitti_road import NOT_ROAD, ROAD
 
 LEVELS = 256  # of an 8-bit confidence
@@ -134,11 +135,6 @@ def threshold_curves(road: np.ndarray, not_road: np.ndarray) -> Curves:
         f1=2 * precision * recall / np.maximum(precision + recall, 1e-10),
         iou=true_positive / (positives + false_positive),
     )
-
-
-def threshold_level(threshold: float) -> int:
-    """Return the smallest 8-bit confidence that a threshold (0..1) calls road, 0..255."""
-    return int(np.ceil(threshold * (LEVELS - 1) - 1e-9))  # less a hair: as `threshold_mask`
 
 
 def calibration_error(reliability: Reliability) -> float:

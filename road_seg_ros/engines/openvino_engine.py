@@ -16,6 +16,7 @@ import torch
 from road_seg_ros import __version__
 from road_seg_ros.checkpoint import ModelInfo
 from road_seg_ros.engines import EngineError, compiled_cache
+from road_seg_ros.engines.on_cpu import CpuEngine
 from road_seg_ros.engines.torch_engine import RoadProbability
 from road_seg_ros.fcn8 import FCN8
 
@@ -48,15 +49,12 @@ def import_openvino() -> ModuleType:
     return openvino
 
 
-class OpenVinoEngine:
+class OpenVinoEngine(CpuEngine):
     """OpenVINO on the CPU. See `Engine`."""
 
     name = 'openvino'
-    device = 'cpu'
 
-    def __init__(
-        self, network: FCN8, info: ModelInfo, device_type: str, precision: str = 'auto'
-    ) -> None:
+    def __init__(self, network: FCN8, info: ModelInfo, precision: str = 'auto') -> None:
         try:
             import_openvino()
         except ImportError as error:
@@ -64,19 +62,17 @@ class OpenVinoEngine:
                 f'engine openvino needs the package openvino ({error}): pip install openvino, or '
                 'set engine to torch'
             ) from error
-        if device_type != 'cpu':
-            raise EngineError('engine openvino runs on the CPU; set device cpu, or engine torch')
         if precision == 'auto':
             has_bf16 = 'BF16' in core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
             precision = 'bf16' if has_bf16 else 'fp32'
         if precision not in TYPE_NAMES:
             raise EngineError(f'engine openvino runs fp32 and bf16, not {precision}')
-        self.precision = precision
+        super().__init__(info.input, precision)
         self._compiled = _compiled(RoadProbability(network.float().eval(), info), precision)
 
-    def __call__(self, image: np.ndarray) -> np.ndarray:
+    def road_probability(self, pixels: np.ndarray) -> np.ndarray:
         """uint8 (H, W, 3) BGR -> road probability, float32 (H, W)."""
-        return self._compiled(np.ascontiguousarray(image)[None])[0][0]
+        return self._compiled(np.ascontiguousarray(pixels)[None])[0][0]
 
     def close(self) -> None:
         """Free the memory of the network."""
