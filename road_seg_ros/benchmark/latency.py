@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 WHOLE = 'image to mask'
 CONVERT, PUBLISH = 'convert', 'publish'
-STREAM_IMAGES, STREAM_ROUNDS = 40, 5
+STREAM_S, STREAM_ROUNDS, FEWEST_IN_STREAM = 1.0, 3, 10
 
 
 @dataclass(frozen=True)
@@ -67,16 +67,8 @@ def measure(
         )
         for overlay in (False, True)
     )
-    stream = [list(itertools.islice(itertools.cycle(images), STREAM_IMAGES))]
-    streams = interleave(
-        {
-            name: timed(WHOLE, lambda many, s=segmenter: _exhaust(s, many))
-            for name, segmenter in segmenters.items()
-        },
-        stream,
-        min(STREAM_ROUNDS, few),
-        warm_up=0,
-        block=1,
+    streams = _stream_rates(
+        segmenters, images, {name: wholes[name][WHOLE].median for name in segmenters}
     )
     return {
         name: Latency(
@@ -84,15 +76,29 @@ def measure(
             wholes[name][WHOLE],
             plain[name],
             tinted[name],
-            1e3 * STREAM_IMAGES / streams[name][WHOLE].median,
+            streams[name],
         )
         for name, segmenter in segmenters.items()
     }
 
 
-def _exhaust(segmenter: RoadSegmenter, images: Sequence[np.ndarray]) -> None:
-    for _ in segmenter.stream(images, confidence=False):
-        pass
+def _stream_rates(
+    segmenters: Mapping[str, RoadSegmenter],
+    images: Sequence[np.ndarray],
+    medians_ms: Mapping[str, float],
+) -> dict[str, float]:
+    """Return frames a second, from streams of about STREAM_S each; medians_ms: of one image."""
+    samplers, counts = {}, {}
+    for name, segmenter in segmenters.items():
+        counts[name] = max(FEWEST_IN_STREAM, round(1e3 * STREAM_S / medians_ms[name]))
+
+        def run(_: None, s: RoadSegmenter = segmenter, count: int = counts[name]) -> None:
+            for _ in s.stream(itertools.islice(itertools.cycle(images), count), confidence=False):
+                pass
+
+        samplers[name] = timed(WHOLE, run)
+    found = interleave(samplers, [None], STREAM_ROUNDS, warm_up=0, block=1)
+    return {name: 1e3 * counts[name] / found[name][WHOLE].median for name in samplers}
 
 
 def _stages(segmenter: RoadSegmenter, overlay: bool) -> Sampler[np.ndarray]:
