@@ -49,18 +49,17 @@ def measure(
     one size of the network's, or what grows is the network.
     """
     images = {f'{w}x{h}': cv2.resize(image, (w, h)) for w, h in SIZES}
-    durations: dict[str, dict[str, Durations]] = {name: {} for name in segmenters}
-    for size, picture in images.items():
-        samplers = {
-            name: timed(size, lambda pixels, s=segmenter: s.submit(pixels, confidence=False)())
-            for name, segmenter in segmenters.items()
-        }
-        for name, stages in interleave(samplers, [picture], repeats).items():
-            durations[name] |= stages
+    samplers = {
+        (name, size): timed(size, lambda _, p=p, s=s: s.submit(p, confidence=False)())
+        for name, s in segmenters.items()
+        for size, p in images.items()
+    }
+    found = interleave(samplers, [None], repeats)
+    durations = {name: {size: found[name, size][size] for size in images} for name in segmenters}
     megapixels = [picture.size / 3e6 for picture in images.values()]
     return {
-        name: Growth(found, fit_line(megapixels, [d.median for d in found.values()]))
-        for name, found in durations.items()
+        name: Growth(sizes, fit_line(megapixels, [d.median for d in sizes.values()]))
+        for name, sizes in durations.items()
     }
 
 

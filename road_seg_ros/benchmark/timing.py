@@ -15,6 +15,7 @@ WARM_UP = 5  # calls of each before the first that counts
 BLOCK = 10  # calls in a row that count
 
 Item = TypeVar('Item')
+Key = TypeVar('Key')
 Sampler = Callable[[Item], Mapping[str, float]]  # does its work; returns ms by stage
 
 
@@ -51,12 +52,12 @@ def timed(name: str, call: Callable[[Item], Any]) -> Sampler[Item]:
 
 
 def interleave(
-    samplers: Mapping[str, Sampler[Item]],
+    samplers: Mapping[Key, Sampler[Item]],
     items: Sequence[Item],
     repeats: int,
     warm_up: int = WARM_UP,
     block: int = BLOCK,
-) -> dict[str, dict[str, Durations]]:
+) -> dict[Key, dict[str, Durations]]:
     """
     Run every sampler `repeats` times, in turns; return durations by sampler and stage.
 
