@@ -89,6 +89,7 @@ setup(
         'console_scripts': [
             f'road_seg_node = {PACKAGE}.main:main',
             f'road_seg_demo = {PACKAGE}.demo:main',
+            f'road_seg_benchmark = {PACKAGE}.benchmark.cli:main',
         ],
     },
 )

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from training import markdown
+from road_seg_ros import markdown
 from training.bootstrap import confidence_intervals
 from training.kitti_road import DataError
 from training.metrics import RoadCounts
