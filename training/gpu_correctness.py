@@ -164,8 +164,9 @@ def _live_threshold(subject: Subject) -> Iterator[Finding]:
     engine = subject.engine('auto')
     image = synthetic.render(8, *subject.sizes[0]).image
     wrong = 0
+    _settled(engine, image, subject.wanted)
     for threshold in np.linspace(0, 1, 41):
-        result = _settled(engine, image, Wanted(float(threshold)))
+        result = engine.submit(image, Wanted(float(threshold)))()
         expected = threshold_mask(result.confidence, float(threshold))
         wrong += not np.array_equal(result.mask, expected)
     engine.close()
