@@ -92,7 +92,7 @@ def test_without_lightning_and_ros_all_but_training_is_checked(tmp_path: Path) -
 def subject() -> Subject:
     torch.manual_seed(0)
     network = FCN8(width=0.05, head='none').eval()
-    info = ModelInfo({}, InputSize(64, 96))
+    info = ModelInfo({}, InputSize(64, 96), threshold=0.44)  # some road, and some not
     return Subject(network, info, torch.device('cpu'), ('fp32',), ((60, 90), (70, 80)), 3)
 
 
@@ -117,7 +117,7 @@ plan, write = cuda_engine.CudaEngine._plan, Inputs.write
     [
         (pixel_pipeline, 'road_probability', half_a_pixel_off, 'confidence and mask, fp32'),
         (pixel_pipeline.PixelPipeline, '_draw_overlay', lambda *_: None, 'overlay'),
-        (cuda_engine.CudaEngine, '_plan', always_the_first_size, 'sizes in turns'),
+        (cuda_engine.CudaEngine, '_plan', always_the_first_size, 'changing sizes'),
         (Inputs, 'write', deaf_to_the_threshold, 'threshold, changed live'),
         (cuda_engine, 'UNDER_WAY', 1, 'two under way'),
         (cuda_engine.math, 'isfinite', lambda _: True, 'nan in the network'),

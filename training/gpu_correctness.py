@@ -36,6 +36,10 @@ class Finding:
     wanted: str = ''
     passed: bool | None = None
 
+    def __post_init__(self) -> None:
+        if self.passed is not None:  # it may be numpy's, which is neither True nor False
+            object.__setattr__(self, 'passed', bool(self.passed))
+
 
 @dataclasses.dataclass(frozen=True)
 class Subject:
@@ -111,7 +115,7 @@ def _compare(what: str, result: Segmentation, of_cpu: Segmentation, exact: bool)
         f'off by {apart.max()} of 255 at most, {apart.mean():.4f} on average, {within:.3%} '
         f'within {STEP}; mask IoU {iou:.4f}',
         f'{STEP} at most' if exact else f'{SHARE_WITHIN:.1%} within {STEP}, IoU {LEAST_IOU}',
-        bool(passed),
+        passed,
     )
 
 
