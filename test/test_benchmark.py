@@ -130,7 +130,7 @@ def test_engines_are_compared(
     data = json.loads(report.read_text())
     output = capsys.readouterr().out
     assert '3 images of' in output
-    assert '310x94' in output
+    assert ', the first 3: 310x94\n' in output
     assert '- torch int8: engine torch runs fp32 and bf16 on the CPU, not int8' in output
 
     torch = data['engines']['torch fp32']

@@ -218,7 +218,7 @@ def _model(args: argparse.Namespace) -> Model:
 
 
 def _describe_model(description: str, images: Images, size: tuple[int, int] | None) -> str:
-    text = f'{description}. {images.description}, {images.sizes}'
+    text = f'{description}. {images.describe()}'
     return text if size is None else f'{text}, each seen at {size[0]}x{size[1]}'
 
 

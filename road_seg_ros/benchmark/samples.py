@@ -26,12 +26,10 @@ class Images:
     description: str
     images: list[np.ndarray]
 
-    @property
-    def sizes(self) -> str:
-        """Their sizes, WIDTHxHEIGHT, each once."""
-        return ', '.join(
-            dict.fromkeys(f'{image.shape[1]}x{image.shape[0]}' for image in self.images)
-        )
+    def describe(self) -> str:
+        """Return one line: how many of what, and their sizes, WIDTHxHEIGHT."""
+        sizes = dict.fromkeys(f'{image.shape[1]}x{image.shape[0]}' for image in self.images)
+        return f'{self.description}, the first {len(self.images)}: {", ".join(sizes)}'
 
 
 @dataclass(frozen=True)
