@@ -8,6 +8,7 @@ as JSON, everything needed to run them and to know where they come from. Nothing
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import math
 import os
@@ -15,17 +16,18 @@ import tempfile
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as deserialize
-from safetensors.torch import save as serialize
+from safetensors import SafetensorError, deserialize
 
 from road_seg_ros import __version__
-from road_seg_ros.fcn8 import FCN8
 from road_seg_ros.geometry import network_size
 from road_seg_ros.resources import PACKAGE, find_resource
+
+if TYPE_CHECKING:  # seconds to import, and not needed to run what was compiled before
+    import torch
+
+    from road_seg_ros.fcn8 import FCN8
 
 FORMAT = 'road_seg_ros checkpoint'
 FORMAT_VERSION = 2  # 1 had no temperature
@@ -62,6 +64,8 @@ class Normalization:
 
     def gain_and_offset(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return float32 (3, 1, 1) each: the input is image * gain + offset, in channel_order."""
+        import torch
+
         mean = torch.tensor(self.mean)[:, None, None]
         std = torch.tensor(self.std)[:, None, None]
         return self.scale / std, -mean / std
@@ -134,6 +138,41 @@ class ModelInfo:
         return ', '.join(part for part in parts if part)
 
 
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """A model file that has been read."""
+
+    path: Path
+    info: ModelInfo
+    content: bytes = dataclasses.field(repr=False)
+
+    def digest(self) -> str:
+        """Return the SHA-256 of the file, in hexadecimal."""
+        return hashlib.sha256(self.content).hexdigest()
+
+    def network(self) -> FCN8:
+        """
+        Return the network (float32, on the CPU, in evaluation mode).
+
+        CheckpointError if its weights are not those of its architecture, or not finite.
+        """
+        from safetensors.torch import load as tensors_of
+
+        from road_seg_ros.fcn8 import FCN8
+
+        try:
+            network = FCN8(**self.info.architecture)
+        except (TypeError, ValueError) as error:
+            raise CheckpointError(
+                f'{self.path} describes a network this version cannot build: {error}; '
+                'train or export it again with this version'
+            ) from error
+        tensors = tensors_of(self.content)
+        _check_tensors(self.path, tensors, network.state_dict())
+        network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+        return network.eval()
+
+
 def find(model_path: str | os.PathLike[str] = '') -> Path:
     """
     Turn a model path into the path of an existing file.
@@ -168,6 +207,9 @@ def save(path: str | os.PathLike[str], network: FCN8, info: ModelInfo) -> None:
     The architecture is taken from the network; creation date and code version are filled in when
     info leaves them empty. ValueError if a weight is not finite or does not fit float16.
     """
+    import torch
+    from safetensors.torch import save as serialize
+
     tensors = {}
     for name, tensor in network.state_dict().items():
         tensors[name] = tensor.detach().to('cpu', torch.float16).contiguous()
@@ -194,8 +236,7 @@ def save(path: str | os.PathLike[str], network: FCN8, info: ModelInfo) -> None:
 
 def load_info(model_path: str | os.PathLike[str] = '') -> ModelInfo:
     """Read everything about a model but its weights. CheckpointError as for `load`."""
-    path = find(model_path)
-    return _read_info(path, _read(path)[1])
+    return read(model_path).info
 
 
 def load(model_path: str | os.PathLike[str] = '') -> tuple[FCN8, ModelInfo]:
@@ -206,19 +247,29 @@ def load(model_path: str | os.PathLike[str] = '') -> tuple[FCN8, ModelInfo]:
     Returns the network (float32, on the CPU, in evaluation mode) and its info.
     CheckpointError says what is wrong with the file and what to do about it.
     """
+    checkpoint = read(model_path)
+    return checkpoint.network(), checkpoint.info
+
+
+def read(model_path: str | os.PathLike[str] = '') -> Checkpoint:
+    """Read a model file, whose network can then be built. CheckpointError as for `load`."""
     path = find(model_path)
-    tensors, metadata = _read(path)
-    info = _read_info(path, metadata)
+    # In one go and not mapped: a file that is cut short meanwhile would be a bus error.
     try:
-        network = FCN8(**info.architecture)
-    except (TypeError, ValueError) as error:
+        content = path.read_bytes()
+        deserialize(content)
+    except PermissionError as error:
+        raise CheckpointError(f'{path} may not be read: {error}; check its permissions') from error
+    except OSError as error:
+        raise CheckpointError(f'{path} cannot be read: {error}') from error
+    except SafetensorError as error:
         raise CheckpointError(
-            f'{path} describes a network this version cannot build: {error}; '
-            'train or export it again with this version'
+            f'{path} is not a complete .safetensors file ({error}); it was cut short, damaged or '
+            'is another kind of file: copy it again'
         ) from error
-    _check_tensors(path, tensors, network.state_dict())
-    network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
-    return network.eval(), info
+    header_bytes = int.from_bytes(content[:8], 'little')
+    metadata = json.loads(content[8 : 8 + header_bytes]).get('__metadata__', {})
+    return Checkpoint(path, _read_info(path, metadata), content)
 
 
 def _find_in_package(uri: str) -> Path:
@@ -231,25 +282,6 @@ def _find_in_package(uri: str) -> Path:
             'give the path of a model file'
         )
     return path
-
-
-def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """Return the tensors and the metadata of a .safetensors file."""
-    # In one go and not mapped: a file that is cut short meanwhile would be a bus error.
-    try:
-        content = path.read_bytes()
-        tensors = deserialize(content)
-    except PermissionError as error:
-        raise CheckpointError(f'{path} may not be read: {error}; check its permissions') from error
-    except OSError as error:
-        raise CheckpointError(f'{path} cannot be read: {error}') from error
-    except SafetensorError as error:
-        raise CheckpointError(
-            f'{path} is not a complete .safetensors file ({error}); it was cut short, damaged or '
-            'is another kind of file: copy it again'
-        ) from error
-    header_bytes = int.from_bytes(content[:8], 'little')
-    return tensors, json.loads(content[8 : 8 + header_bytes]).get('__metadata__', {})
 
 
 def _read_info(path: Path, metadata: Mapping[str, str]) -> ModelInfo:
@@ -283,6 +315,8 @@ def _read_info(path: Path, metadata: Mapping[str, str]) -> ModelInfo:
 def _check_tensors(
     path: Path, tensors: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]
 ) -> None:
+    import torch
+
     again = 'copy the file again or train the model again'
     if missing := sorted(expected.keys() - tensors.keys()):
         raise CheckpointError(f'{path} lacks {len(missing)} weights, first {missing[0]}; {again}')

@@ -12,12 +12,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from road_seg_ros.geometry import STRIDE
+
 # Channels of VGG-16's thirteen 3x3 convolutions, block by block; a 2x2 max pool ends each block.
 VGG16_BLOCKS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 # Layers 6 and 7 as convolutions: (channels, kernel size of layer 6).
 HEADS = {'fc4096': (4096, 7), 'fc1024': (1024, 3), 'none': None}
-# Five 2x2 pools: a side that is a multiple of 32 halves evenly all the way down and back up.
-STRIDE = 32
 
 
 class FCN8(nn.Module):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import re
 
-from road_seg_ros.fcn8 import STRIDE
+# Of the network's coarsest layer, after five 2x2 pools: a side that is a multiple of it halves
+# evenly all the way down and back up.
+STRIDE = 32
 
 
 def network_size(height: int, width: int, pixels: int) -> tuple[int, int]:

@@ -104,9 +104,10 @@ class RoadSegNode(LifecycleNode):
         self._thread = threading.Thread(target=self._run_inference, name='inference', daemon=True)
         self._thread.start()
         engine = self._segmenter.engine
+        why = f' ({self._segmenter.why})' if self._segmenter.why else ''
         self.get_logger().info(
             f'{self._segmenter.info.describe()}; {engine.name} {engine.precision} on '
-            f'{engine.device}; waiting for {self._input.topic}'
+            f'{engine.device}{why}; waiting for {self._input.topic}'
         )
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:

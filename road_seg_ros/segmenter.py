@@ -32,8 +32,9 @@ class RoadSegmenter:
     from the next image on.
     """
 
-    def __init__(self, engine: Engine, info: ModelInfo) -> None:
+    def __init__(self, engine: Engine, info: ModelInfo, why: str = '') -> None:
         self.engine = engine
+        self.why = why  # it was chosen, for a log
         self.info = info
         self.threshold = info.threshold
 
@@ -49,13 +50,14 @@ class RoadSegmenter:
         Load a model file and make it ready to run.
 
         path: as `checkpoint.find` takes it, '' for the default model. device, engine, precision:
-        as `engines.create` takes them.
+        as `engines.choose` takes them.
         CheckpointError or EngineError (both ValueErrors) say what is wrong and what to set.
         """
-        network, info = checkpoint.load(path)
-        segmenter = cls(engines.create(network, info, device, engine, precision), info)
+        model = checkpoint.read(path)
+        choice = engines.choose(model, device, engine, precision)
+        segmenter = cls(choice.create(model), model.info, choice.why)
         # The first run allocates and tunes; better now than on the first camera image.
-        segmenter(np.zeros((info.input.height, info.input.width, 3), np.uint8))
+        segmenter(np.zeros((model.info.input.height, model.info.input.width, 3), np.uint8))
         return segmenter
 
     @property

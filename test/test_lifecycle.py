@@ -171,13 +171,13 @@ def test_answers_that_are_not_finite_are_errors_and_no_masks(
         client.wait_until_matched()
         masks = client.listen('mask')
         engine = node._segmenter.engine
-        run = engine.road_probability
-        engine.road_probability = lambda pixels: run(pixels) * np.nan
+        run = engine._model
+        engine._model = lambda pixels: run(pixels) * np.nan
         client.send(image)
         wait_for(lambda: node._health.errors, 'the error')
         assert 'not finite' in node._health.last_error
         assert 'precision fp32' in node._health.last_error
-        engine.road_probability = run
+        engine._model = run
         stamp = client.send(image)
         wait_for(lambda: masks, 'a mask')
         assert [m.header.stamp for m in masks] == [stamp]

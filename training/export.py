@@ -7,6 +7,9 @@ Write a model as ONNX or OpenVINO, in float or int8, and check the file against 
 Normalisation and sigmoid are inside the file: camera pixels go in, road probability comes out.
 What its user must know besides (size, threshold, licence of the data) is in its metadata.
 Nothing is written unless the file gives what the network gives.
+
+The second command also writes NAME.int8.safetensors beside the model file NAME.safetensors: with
+it, the node runs the model in int8.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ import numpy as np
 
 from road_seg_ros import checkpoint, geometry
 from road_seg_ros.checkpoint import InputSize
-from training import onnx_file, openvino_file
+from training import int8_file, onnx_file, openvino_file
 from training.export_check import CheckError, check, fit
 from training.exportable import INPUT, LAYOUTS, ExportError, arrange, make_exportable, metadata
 from training.kitti_road import Pair, find_pairs, split_as_trained
@@ -67,8 +70,8 @@ def export(
     if int8 and calibration is None:
         raise ExportError('--int8 needs --calibration KITTI_DIR: images to measure ranges on')
     _check_installed((*file_format.PACKAGES, *(['nncf'] if int8 else [])))
-    path = checkpoint.find(model_path)
-    network, info = checkpoint.load(path)
+    model_file = checkpoint.read(model_path)
+    network, info = model_file.network(), model_file.info
     if size is not None:
         info = dataclasses.replace(info, input=InputSize(*size, keep_aspect_ratio=False))
     split = Split([], [], '')
@@ -83,7 +86,7 @@ def export(
             split.calibration,
             lambda pair: arrange(fit(pair.read_image(), info)[None], layout),
         )
-    facts = metadata(info, layout, path.name, 'int8' if int8 else file_format.PRECISION)
+    facts = metadata(info, layout, model_file.path.name, 'int8' if int8 else file_format.PRECISION)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f'.{out.stem}-') as folder:
         unfinished = Path(folder) / out.name
         file_format.save(model, unfinished, facts)
@@ -96,6 +99,8 @@ def export(
             int8=int8,
             pairs=split.held_out,
         )
+        if int8 and format_name == 'openvino' and size is None:
+            lines += int8_file.write(model, model_file, split.calibration, split.held_out)
         for part in sorted(Path(folder).iterdir()):  # a .bin before its .xml
             part.replace(out.parent / part.name)
     return [*lines, *([f'checked on {split.description}'] if split.description else [])]

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+import cv2
 import numpy as np
 import torch
 
 from road_seg_ros import synthetic
-from road_seg_ros.checkpoint import ModelInfo
+from road_seg_ros.checkpoint import Checkpoint, ModelInfo
+from road_seg_ros.engines import Engine, Segmentation
 from road_seg_ros.engines.on_cpu import CpuEngine
-from road_seg_ros.engines.torch_engine import RoadProbability
+from road_seg_ros.engines.torch_engine import RoadProbability, TorchEngine
 from road_seg_ros.fcn8 import FCN8
 from road_seg_ros.pixels import resize
 from road_seg_ros.segmenter import RoadSegmenter
@@ -26,6 +28,7 @@ FLOAT_MAX_DIFFERENCE = 1 / 255
 INT8_MEAN_DIFFERENCE = 0.01
 # Percentage points. Two training runs of one configuration differ by more.
 MAX_F_DROP = 0.3
+MASK_IOU = 0.985  # of int8 with float32, over all images
 
 # A file for any size is also tried on sides that are no multiple of 32.
 ODD_SIZES = ((97, 131), (201, 160))
@@ -107,6 +110,45 @@ def check(
     return lines
 
 
+def check_engine(
+    engine: Engine, checkpoint: Checkpoint, pairs: Sequence[Pair]
+) -> dict[str, float]:
+    """
+    Compare an engine with PyTorch in float32 on labelled images.
+
+    Returns max_f and iou (at the model's threshold) of PyTorch, max_f_int8 and iou_int8 of the
+    engine, and mask_iou between their masks; all 0..100.
+    CheckError if MaxF drops, or the masks differ, by more than the tolerances above.
+    """
+    info = checkpoint.info
+    reference = TorchEngine(checkpoint.network(), info, 'fp32')
+    segmenters = RoadSegmenter(reference, info), RoadSegmenter(engine, info)
+    counts = RoadCounts(), RoadCounts()
+    both = either = 0
+    for expected, got in _results(segmenters, counts, pairs):
+        both += np.count_nonzero(expected.mask & got.mask)
+        either += np.count_nonzero(expected.mask | got.mask)
+    expected, got = (count.scores(info.threshold) for count in counts)
+    metrics = {
+        'max_f': expected['max_f'],
+        'max_f_int8': got['max_f'],
+        'iou': expected['iou'],
+        'iou_int8': got['iou'],
+        'mask_iou': 100 * both / max(either, 1),
+    }
+    if metrics['max_f'] - metrics['max_f_int8'] > MAX_F_DROP:
+        raise CheckError(
+            f'in int8 the node has MaxF {metrics["max_f_int8"]:.2f}, in float32 '
+            f'{metrics["max_f"]:.2f}; {MAX_F_DROP} less is allowed'
+        )
+    if metrics['mask_iou'] < 100 * MASK_IOU:
+        raise CheckError(
+            f"the node's masks in int8 and float32 have an IoU of {metrics['mask_iou']:.1f} %; "
+            f'{100 * MASK_IOU:.1f} % is allowed'
+        )
+    return metrics
+
+
 def fit(image: np.ndarray, info: ModelInfo) -> np.ndarray:
     """Resize an image, uint8 (H, W, 3) BGR, as the node does before it runs the network."""
     return resize(image, info.input.fit(*image.shape[:2]))
@@ -121,10 +163,10 @@ class _Engine(CpuEngine):
         super().__init__(info.input, precision='')
         self._run = run
 
-    def road_probability(self, pixels: np.ndarray) -> np.ndarray:
-        """uint8 (H, W, 3) BGR -> road probability, float32 (H, W)."""
+    def run(self, pixels: np.ndarray) -> np.ndarray:
+        """uint8 (H, W, 3) BGR -> round(255 x road probability), uint8 (H, W)."""
         self.last = self._run(pixels[None])[0]
-        return self.last
+        return cv2.convertScaleAbs(self.last, alpha=255.0)
 
     def close(self) -> None:
         """Nothing to free."""
@@ -137,12 +179,21 @@ def _compare_on_pairs(
     engines = _Engine(network_run, info), _Engine(run, info)
     segmenters = [RoadSegmenter(engine, info) for engine in engines]
     counts = RoadCounts(), RoadCounts()
-    for pair in pairs:
-        image, label = pair.read()
-        for segmenter, count in zip(segmenters, counts, strict=True):
-            count.add(segmenter(image).confidence, label)
+    for _ in _results(segmenters, counts, pairs):
         difference.add(engines[0].last[None], engines[1].last[None])
     return counts[0].scores(info.threshold), counts[1].scores(info.threshold)
+
+
+def _results(
+    segmenters: Sequence[RoadSegmenter], counts: Sequence[RoadCounts], pairs: Sequence[Pair]
+) -> Iterator[list[Segmentation]]:
+    """Yield what each segmenter gives for each image, and count it."""
+    for pair in pairs:
+        image, label = pair.read()
+        results = [segmenter(image) for segmenter in segmenters]
+        for result, count in zip(results, counts, strict=True):
+            count.add(result.confidence, label)
+        yield results
 
 
 def _batches(

@@ -79,6 +79,11 @@ class Pair:
         return image, label
 
 
+def is_kitti(pairs: Sequence[Pair]) -> bool:
+    """Whether the images are called as KITTI Road's are."""
+    return {pair.category for pair in pairs} <= {'um', 'umm', 'uu'}
+
+
 def find_pairs(folder: str | Path) -> list[Pair]:
     """
     Return every labelled image under a KITTI Road folder, sorted by category and number.

@@ -49,7 +49,7 @@ from training.dataset import (
     render_synthetic,
     training_loader,
 )
-from training.kitti_road import DataError, Pair, find_pairs, read_all, split_fold
+from training.kitti_road import DataError, Pair, find_pairs, is_kitti, read_all, split_fold
 from training.process import Process
 from training.road_training import RoadTraining, TrainingError
 
@@ -199,7 +199,7 @@ def _describe(
 ) -> str:
     """Return what a model learned from, for its file."""
     parts = [
-        f'{"KITTI Road" if _is_kitti(train_pairs) else files.data.resolve().name}: '
+        f'{"KITTI Road" if is_kitti(train_pairs) else files.data.resolve().name}: '
         f'{len(train_pairs)} images for training',
         f'{len(val_pairs)} (fold {settings.fold} of {settings.folds}) for validation'
         if val_pairs
@@ -214,14 +214,10 @@ def _describe(
 
 
 def _license(files: Files, train_pairs: Sequence[Pair]) -> str:
-    own = licenses.KITTI if _is_kitti(train_pairs) else ''
+    own = licenses.KITTI if is_kitti(train_pairs) else ''
     if files.start is None:
         return own
     return licenses.combined([checkpoint.load_info(files.start).data_license, own])
-
-
-def _is_kitti(pairs: Sequence[Pair]) -> bool:
-    return {pair.category for pair in pairs} <= {'um', 'umm', 'uu'}
 
 
 def new_module(settings: TrainingConfig, files: Files) -> RoadTraining:

@@ -4,7 +4,7 @@ The ways to run the network; one module each, all with the calls of `Engine`.
 An engine gets the camera's image and gives the mask at the image's size, with everything between
 done where it is quickest.
 
-`create` picks one. An engine that this machine cannot provide is an error that says why, never a
+`choose` picks one. An engine that this machine cannot provide is an error that says why, never a
 silent change to another.
 """
 
@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:  # torch takes seconds to import; the names below must not
     import numpy as np
 
-    from road_seg_ros.checkpoint import ModelInfo
-    from road_seg_ros.fcn8 import FCN8
+    from road_seg_ros.checkpoint import Checkpoint
 
 ENGINES = ('auto', 'torch', 'openvino')
 PRECISIONS = ('auto', 'fp32', 'fp16', 'bf16', 'int8')
@@ -84,20 +83,45 @@ class Engine(Protocol):
         """Free the memory of the network. The engine cannot be called afterwards."""
 
 
-def create(
-    network: FCN8,
-    info: ModelInfo,
-    device: str = 'auto',
-    engine: str = 'auto',
-    precision: str = 'auto',
-) -> Engine:
+@dataclass(frozen=True)
+class Choice:
+    """What runs the network where; `why` is for the log, '' where nothing was left to choose."""
+
+    device: str  # cpu, cuda:0, ...
+    engine: str  # torch or openvino
+    precision: str  # fp32, fp16, bf16 or int8; on a CUDA device also auto
+    why: str = ''
+
+    def create(self, checkpoint: Checkpoint) -> Engine:
+        """Return the engine. EngineError if it cannot be had here; CheckpointError."""
+        if self.device != 'cpu':
+            import torch
+
+            from road_seg_ros.engines.cuda_engine import CudaEngine
+
+            network, device = checkpoint.network(), torch.device(self.device)
+            return CudaEngine(network, checkpoint.info, device, self.precision)
+        if self.engine == 'torch':
+            from road_seg_ros.engines.torch_engine import TorchEngine
+
+            return TorchEngine(checkpoint.network(), checkpoint.info, self.precision)
+        from road_seg_ros.engines.openvino_engine import OpenVinoEngine
+
+        return OpenVinoEngine(checkpoint, self.precision)
+
+
+def choose(
+    checkpoint: Checkpoint, device: str = 'auto', engine: str = 'auto', precision: str = 'auto'
+) -> Choice:
     """
-    Return the engine that was asked for.
+    Return what is to run a model.
 
     device: auto, cpu, cuda or cuda:N; engine: one of ENGINES; precision: one of PRECISIONS.
-    `auto` is a CUDA device with torch if there is one; on the CPU, OpenVINO where it is installed,
-    else torch.
-    EngineError says what cannot be had here.
+    `auto` is a CUDA device with torch if there is one. On the CPU it is OpenVINO where that is
+    installed, else torch, in the fastest precision whose accuracy is known: int8 if this model
+    was checked in int8 and the processor has instructions for it, else bf16 if the processor
+    calculates in that, else fp32.
+    EngineError says what does not exist.
     """
     if engine not in ENGINES:
         raise EngineError(f'engine must be one of {", ".join(ENGINES)}, got {engine!r}')
@@ -105,36 +129,51 @@ def create(
         raise EngineError(f'precision must be one of {", ".join(PRECISIONS)}, got {precision!r}')
     from road_seg_ros.engines.devices import pick_device
 
-    picked = pick_device(device)
-    if picked.type == 'cuda':
+    device = pick_device(device)
+    if device != 'cpu':
         if engine == 'openvino':
             raise EngineError('engine openvino runs on the CPU; set device cpu, or engine torch')
-        from road_seg_ros.engines.cuda_engine import CudaEngine
-
-        return CudaEngine(network, info, picked, precision)
+        return Choice(device, 'torch', precision)
     if engine == 'auto':
         engine = 'openvino' if _has_openvino() and precision != 'fp16' else 'torch'
-    if engine == 'torch':
-        from road_seg_ros.engines.torch_engine import TorchEngine
+    if precision != 'auto':
+        return Choice(device, engine, precision)
+    return Choice(device, engine, *_fastest_precision(checkpoint, engine))
 
-        return TorchEngine(network, info, precision)
-    from road_seg_ros.engines.openvino_engine import OpenVinoEngine
 
-    return OpenVinoEngine(network, info, precision)
+def _fastest_precision(checkpoint: Checkpoint, engine: str) -> tuple[str, str]:
+    """Return the fastest precision on the CPU whose accuracy is known, and why it is that."""
+    from road_seg_ros.engines import processor, quantization
+
+    if engine != 'openvino':
+        no_int8 = 'int8 needs openvino'
+    elif not processor.has_int8():
+        no_int8 = 'this processor has no VNNI or AMX for int8'
+    else:
+        try:
+            return 'int8', quantization.read(checkpoint).describe()
+        except EngineError as error:
+            no_int8 = f'no int8: {error}'
+    if processor.has_bf16():
+        return 'bf16', f'this processor calculates in bf16; {no_int8}'
+    return 'fp32', f'this processor has no bf16; {no_int8}'
 
 
 def preload() -> None:
     """
-    Import the libraries of every engine that is installed: seconds, and most of the memory.
+    Import the libraries that the node will probably need: seconds, and most of the memory.
 
-    ImportError if torch is missing.
+    ImportError if one is missing.
     """
     import road_seg_ros.segmenter  # noqa: F401
+    from road_seg_ros.engines.devices import may_have_gpu
 
     if _has_openvino():
         from road_seg_ros.engines.openvino_engine import core
 
         core()
+    if may_have_gpu() or not _has_openvino():
+        import torch  # noqa: F401
 
 
 def _has_openvino() -> bool:

@@ -6,22 +6,22 @@ import functools
 import hashlib
 import io
 import sys
-import warnings
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
-import torch
 
 from road_seg_ros import __version__
-from road_seg_ros.checkpoint import ModelInfo
-from road_seg_ros.engines import EngineError, compiled_cache
+from road_seg_ros.checkpoint import Checkpoint
+from road_seg_ros.engines import EngineError, compiled_cache, openvino_graph, quantization
 from road_seg_ros.engines.on_cpu import CpuEngine
-from road_seg_ros.engines.torch_engine import RoadProbability
-from road_seg_ros.fcn8 import FCN8
+from road_seg_ros.engines.processor import available_cores, has_int8
+from road_seg_ros.engines.quantization import Quantization
 
-# What OpenVINO calls the arithmetic; it keeps to float32 where the processor has no bfloat16.
-TYPE_NAMES = {'fp32': 'f32', 'bf16': 'bf16'}
+# What OpenVINO calls the arithmetic of what is not int8. It keeps to float32 where the processor
+# has no bfloat16.
+TYPE_NAMES = {'fp32': 'f32', 'bf16': 'bf16', 'int8': 'f32'}
 
 
 @functools.cache
@@ -50,11 +50,17 @@ def import_openvino() -> ModuleType:
 
 
 class OpenVinoEngine(CpuEngine):
-    """OpenVINO on the CPU. See `Engine`."""
+    """
+    OpenVINO on the CPU. See `Engine`.
+
+    precision: fp32, bf16 or int8; ranges: for int8, those beside the model file if None.
+    """
 
     name = 'openvino'
 
-    def __init__(self, network: FCN8, info: ModelInfo, precision: str = 'auto') -> None:
+    def __init__(
+        self, checkpoint: Checkpoint, precision: str, ranges: Quantization | None = None
+    ) -> None:
         try:
             import_openvino()
         except ImportError as error:
@@ -62,40 +68,44 @@ class OpenVinoEngine(CpuEngine):
                 f'engine openvino needs the package openvino ({error}): pip install openvino, or '
                 'set engine to torch'
             ) from error
-        if precision == 'auto':
-            has_bf16 = 'BF16' in core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
-            precision = 'bf16' if has_bf16 else 'fp32'
         if precision not in TYPE_NAMES:
-            raise EngineError(f'engine openvino runs fp32 and bf16, not {precision}')
-        super().__init__(info.input, precision)
-        self._compiled = _compiled(RoadProbability(network.float().eval(), info), precision)
+            raise EngineError(f'engine openvino runs fp32, bf16 and int8, not {precision}')
+        if precision == 'int8':
+            if not has_int8():
+                raise EngineError(
+                    'precision int8 needs a processor with VNNI or AMX instructions, which this '
+                    'one has not; set precision to auto'
+                )
+            ranges = ranges or quantization.read(checkpoint)
+        super().__init__(checkpoint.info.input, precision)
+        self._compiled = _compiled(checkpoint, precision, ranges)
 
-    def road_probability(self, pixels: np.ndarray) -> np.ndarray:
-        """uint8 (H, W, 3) BGR -> road probability, float32 (H, W)."""
-        return self._compiled(np.ascontiguousarray(pixels)[None])[0][0]
+    def run(self, pixels: np.ndarray) -> np.ndarray:
+        """uint8 (H, W, 3) BGR -> round(255 x road probability), uint8 (H, W)."""
+        confidence, scores = self._compiled(np.ascontiguousarray(pixels)[None]).values()
+        self.require_finite(scores)
+        return confidence[0, 0]
 
     def close(self) -> None:
         """Free the memory of the network."""
         self._compiled = None
 
 
-def _compiled(network: RoadProbability, precision: str) -> Any:
+def _compiled(checkpoint: Checkpoint, precision: str, ranges: Quantization | None) -> Any:
     """Compile the network, or take what an earlier start compiled."""
-    openvino = import_openvino()
-    options = {'PERFORMANCE_HINT': 'LATENCY', 'INFERENCE_PRECISION_HINT': TYPE_NAMES[precision]}
-    key = _fingerprint(network, openvino.__version__, options)
+    options = {
+        'PERFORMANCE_HINT': 'LATENCY',
+        'INFERENCE_PRECISION_HINT': TYPE_NAMES[precision],
+        'INFERENCE_NUM_THREADS': available_cores(),
+    }
+    key = _fingerprint(checkpoint, ranges, options)
     if (content := compiled_cache.read(key)) is not None:
         try:
             return core().import_model(content, 'CPU', options)
         except RuntimeError:
             pass  # of another kind than its name says; made again below
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore')  # it traces with what PyTorch calls deprecated
-        model = openvino.convert_model(
-            network,
-            example_input=torch.zeros((1, 64, 64, 3), dtype=torch.uint8),
-            input=[1, -1, -1, 3],  # any height and width
-        )
+    weights = {name: tensor.numpy() for name, tensor in checkpoint.network().state_dict().items()}
+    model = openvino_graph.build(weights, checkpoint.info, ranges)
     compiled = core().compile_model(model, 'CPU', options)
     stream = io.BytesIO()
     compiled.export_model(stream)
@@ -103,11 +113,17 @@ def _compiled(network: RoadProbability, precision: str) -> Any:
     return compiled
 
 
-def _fingerprint(network: RoadProbability, *circumstances: Any) -> str:
+def _fingerprint(
+    checkpoint: Checkpoint, ranges: Quantization | None, options: dict[str, Any]
+) -> str:
     """Return a name for everything that the compiled model depends on."""
-    processor = core().get_property('CPU', 'FULL_DEVICE_NAME')
-    layers = str(network), network.bgr_to_rgb, network.temperature
-    digest = hashlib.sha256(repr((__version__, processor, layers, circumstances)).encode())
-    for name, tensor in network.state_dict().items():
-        digest.update(name.encode() + tensor.contiguous().numpy().tobytes())
-    return digest.hexdigest()
+    circumstances = (
+        __version__,
+        Path(openvino_graph.__file__).read_bytes(),  # in a checkout it changes between versions
+        import_openvino().__version__,
+        core().get_property('CPU', 'FULL_DEVICE_NAME'),
+        options,
+        checkpoint.digest(),
+        ranges and ranges.digest(),
+    )
+    return hashlib.sha256(repr(circumstances).encode()).hexdigest()

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
+import cv2
 import numpy as np
 import torch
 from torch import nn
@@ -11,11 +10,10 @@ from torch import nn
 from road_seg_ros.checkpoint import ModelInfo
 from road_seg_ros.engines import EngineError
 from road_seg_ros.engines.on_cpu import CpuEngine
+from road_seg_ros.engines.processor import available_cores
 from road_seg_ros.fcn8 import FCN8
 
 DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16}
-# What Linux calls a processor's own bfloat16 arithmetic: x86 (AVX-512, AMX) and Arm.
-BF16_CPU_FLAGS = {'avx512_bf16', 'amx_bf16', 'bf16'}
 
 
 class RoadProbability(nn.Module):
@@ -48,39 +46,28 @@ class RoadProbability(nn.Module):
 
 
 class TorchEngine(CpuEngine):
-    """PyTorch on the CPU. See `Engine`."""
+    """PyTorch on the CPU. precision: fp32 or bf16. See `Engine`."""
 
     name = 'torch'
 
-    def __init__(self, network: FCN8, info: ModelInfo, precision: str = 'auto') -> None:
+    def __init__(self, network: FCN8, info: ModelInfo, precision: str) -> None:
         if precision == 'fp16':
             raise EngineError('precision fp16 needs a CUDA device; on the CPU use fp32 or bf16')
-        if precision == 'auto':
-            precision = 'bf16' if BF16_CPU_FLAGS & _cpu_flags() else 'fp32'
         if precision not in DTYPES:
             raise EngineError(f'engine torch runs fp32 and bf16 on the CPU, not {precision}')
         super().__init__(info.input, precision)
+        torch.set_num_threads(available_cores())
         self._model = RoadProbability(network.to(DTYPES[precision]), info).eval()
         self._model.to(memory_format=torch.channels_last)
 
-    def road_probability(self, pixels: np.ndarray) -> np.ndarray:
-        """uint8 (H, W, 3) BGR -> road probability, float32 (H, W)."""
+    def run(self, pixels: np.ndarray) -> np.ndarray:
+        """uint8 (H, W, 3) BGR -> round(255 x road probability), uint8 (H, W)."""
         with torch.inference_mode():
             pixels = torch.from_numpy(np.require(pixels, requirements=('C', 'W')))[None]
-            return self._model(pixels)[0].numpy()
+            probability = self._model(pixels)[0].numpy()
+        self.require_finite(probability)
+        return cv2.convertScaleAbs(probability, alpha=255.0)  # rounds
 
     def close(self) -> None:
         """Free the memory of the network."""
         self._model = None
-
-
-def _cpu_flags() -> set[str]:
-    try:
-        lines = Path('/proc/cpuinfo').read_text(encoding='ascii', errors='replace').splitlines()
-    except OSError:
-        return set()
-    for line in lines:
-        name, _, value = line.partition(':')
-        if name.strip() in ('flags', 'Features'):
-            return set(value.split())
-    return set()
