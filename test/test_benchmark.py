@@ -29,6 +29,7 @@ from road_seg_ros.benchmark.ros_graph import GraphError
 from road_seg_ros.benchmark.samples import Choice, Model
 from road_seg_ros.benchmark.startup import StartupError
 from road_seg_ros.benchmark.timing import Durations, interleave
+from road_seg_ros.engines.processor import available_cores
 
 TORCH = Choice('torch', 'fp32')
 
@@ -71,21 +72,6 @@ def test_everyone_takes_turns_with_the_same_items() -> None:
 # Machine
 
 
-def test_the_quota_of_either_kind_of_control_group_is_read(tmp_path: Path) -> None:
-    group = tmp_path / 'sys/fs/cgroup'
-    (group / 'cpu').mkdir(parents=True)
-    assert machine.cpu_quota(tmp_path) is None
-    (group / 'cpu/cpu.cfs_period_us').write_text('100000\n')
-    (group / 'cpu/cpu.cfs_quota_us').write_text('-1\n')
-    assert machine.cpu_quota(tmp_path) is None
-    (group / 'cpu/cpu.cfs_quota_us').write_text('250000\n')
-    assert machine.cpu_quota(tmp_path) == 2.5
-    (group / 'cpu.max').write_text('max 100000\n')
-    assert machine.cpu_quota(tmp_path) is None
-    (group / 'cpu.max').write_text('150000 100000\n')
-    assert machine.cpu_quota(tmp_path) == 1.5
-
-
 def test_memory_and_cpu_time_of_a_process_are_its_own() -> None:
     before_mb, before_s = machine.resident_mb(), machine.cpu_seconds(os.getpid())
     held = np.ones(50_000_000, np.uint8)
@@ -105,7 +91,7 @@ def test_a_process_that_ended_has_no_memory() -> None:
 
 def test_the_machine_is_described() -> None:
     text = machine.this_machine().describe()
-    assert f'- {len(os.sched_getaffinity(0))} cores of ' in text
+    assert f'- {available_cores()} cores of ' in text
     assert f'OpenCV {cv2.__version__}' in text
     assert 'torch ' in text
 
@@ -238,7 +224,7 @@ def test_the_whole_node_is_measured(tiny_model: Path, frames: Path) -> None:
     assert run.rest_ms == run.latency.median - run.inference_ms
     assert run.latency.count <= run.masks  # less the first second
     assert run.jitter.mean >= 0
-    assert 0 < run.node_cores < len(os.sched_getaffinity(0)) + 0.5
+    assert 0 < run.node_cores < os.cpu_count() + 0.5
     assert run.node_mb > 100
     table = tables.node_table([result])
     assert '| torch fp32 | fastdds.xml | 20 | 40 at ' in table

@@ -194,7 +194,7 @@ def compare(
     model: Model, images: list[np.ndarray], repeats: int
 ) -> tuple[list[Row], dict[str, str]]:
     """Time every candidate and return what it took, and why others are missing."""
-    device = pick_device(model.device)
+    device = torch.device(pick_device(model.device))
     with tempfile.TemporaryDirectory() as folder:
         steps, others, missing = candidates(model, device, Path(folder))
         everyone = [*steps, *others]

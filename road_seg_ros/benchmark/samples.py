@@ -64,9 +64,11 @@ class Model:
         arguments = (self.device, choice.engine, choice.precision)
         if self.size is None:
             return RoadSegmenter.from_checkpoint(self.path, *arguments)
-        network, info = checkpoint.load(self.path)
-        info = dataclasses.replace(info, input=InputSize(*self.size, keep_aspect_ratio=False))
-        return RoadSegmenter(engines.create(network, info, *arguments), info)
+        model = checkpoint.read(self.path)
+        size = InputSize(*self.size, keep_aspect_ratio=False)
+        model = dataclasses.replace(model, info=dataclasses.replace(model.info, input=size))
+        chosen = engines.choose(model, *arguments)
+        return RoadSegmenter(chosen.create(model), model.info, chosen.why)
 
 
 def load_images(source: str | None) -> Images:
