@@ -141,10 +141,13 @@ def test_ratios_are_to_torch_fp32_or_the_first() -> None:
     assert tables.ratios({'a': 10.0, 'b': 40.0}) == {'a': 1.0, 'b': 0.25}
 
 
-def test_a_size_of_the_network_is_used(tiny_model: Path) -> None:
-    segmenter = Model(str(tiny_model), 'cpu', (64, 96)).open(TORCH)
-    assert segmenter.info.input.fit(375, 1242) == (64, 96)
-    assert segmenter(np.zeros((30, 40, 3), np.uint8)).mask.shape == (30, 40)
+@pytest.mark.parametrize('engine', ['torch', 'openvino'])
+def test_a_size_of_the_network_is_used_and_not_remembered(tiny_model: Path, engine: str) -> None:
+    image = np.zeros((30, 40, 3), np.uint8)
+    for size in ((64, 96), None, (32, 32)):  # a compiled network is kept from one to the next
+        segmenter = Model(str(tiny_model), 'cpu', size).open(Choice(engine, 'fp32'))
+        assert segmenter.info.input.fit(375, 1242) == (size or (160, 576))
+        assert segmenter(image).mask.shape == (30, 40)
 
 
 def test_nothing_of_training_and_nothing_of_ros_is_needed(tiny_model: Path, frames: Path) -> None:
