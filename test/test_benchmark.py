@@ -174,6 +174,12 @@ def test_a_start_that_fails_says_why() -> None:
         startup.measure(Model('/no/model'), TORCH, 1)
 
 
+def test_a_start_that_hangs_is_told(monkeypatch: pytest.MonkeyPatch, tiny_model: Path) -> None:
+    monkeypatch.setattr(startup, 'TIMEOUT_S', 0.01)
+    with pytest.raises(StartupError, match='torch fp32 has no first mask after 0.01 s'):
+        startup.measure(Model(str(tiny_model)), TORCH, 1)
+
+
 def test_long_recordings_are_cut(monkeypatch: pytest.MonkeyPatch, frames: Path) -> None:
     monkeypatch.setattr(samples, 'MOST_IMAGES', 2)
     assert len(samples.load_images(str(frames)).images) == 2
