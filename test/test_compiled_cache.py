@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import numpy as np
 import pytest
 
 from road_seg_ros import checkpoint, synthetic
-from road_seg_ros.engines import compiled_cache
+from road_seg_ros.engines import compiled_cache, openvino_graph
 from road_seg_ros.segmenter import RoadSegmenter
 
 CONTENT = bytes(range(256)) * 100
@@ -73,7 +75,7 @@ def test_starts_at_the_same_time_leave_one_whole_entry(folder: Path) -> None:
 def test_an_engine_from_the_cache_answers_as_the_first_one(
     folder: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    openvino = pytest.importorskip('openvino', reason='openvino is not installed')
+    pytest.importorskip('openvino', reason='openvino is not installed')
     image = synthetic.render(0, 94, 310).image
 
     def answer() -> np.ndarray:
@@ -82,19 +84,29 @@ def test_an_engine_from_the_cache_answers_as_the_first_one(
 
     first = answer()
     [entry] = folder.iterdir()
-    conversions = []
-    convert = openvino.convert_model
-    monkeypatch.setattr(
-        openvino, 'convert_model', lambda *a, **k: conversions.append(1) or convert(*a, **k)
-    )
+    built = []
+    build = openvino_graph.build
+    monkeypatch.setattr(openvino_graph, 'build', lambda *a: built.append(1) or build(*a))
     np.testing.assert_array_equal(answer(), first)
-    assert not conversions
+    assert not built
     # An entry that is whole but not what its name says.
     compiled_cache.write(entry.name.removesuffix(compiled_cache.SUFFIX), CONTENT)
     np.testing.assert_array_equal(answer(), first)
-    assert conversions == [1]
+    assert built == [1]
     np.testing.assert_array_equal(answer(), first)
-    assert conversions == [1]
+    assert built == [1]
+
+
+def test_a_start_from_the_cache_needs_no_pytorch(folder: Path, tiny_model: Path) -> None:
+    pytest.importorskip('openvino', reason='openvino is not installed')
+    start = (
+        'import sys; from road_seg_ros.segmenter import RoadSegmenter; '
+        f'RoadSegmenter.from_checkpoint({str(tiny_model)!r}, device="cpu", engine="openvino"); '
+        'print("torch" in sys.modules)'
+    )
+    for imported in ('True', 'False'):
+        output = subprocess.run([sys.executable, '-c', start], capture_output=True, text=True)
+        assert output.stdout.strip() == imported, output.stderr
 
 
 def test_another_model_has_another_entry(folder: Path, tiny_model: Path, tmp_path: Path) -> None:

@@ -10,12 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
-from road_seg_ros import checkpoint, synthetic
+from road_seg_ros import checkpoint, engines, synthetic
+from road_seg_ros.engines import quantization
 from road_seg_ros.engines.openvino_engine import core
-from road_seg_ros.engines.torch_engine import RoadProbability
+from road_seg_ros.engines.processor import has_int8
+from road_seg_ros.engines.torch_engine import RoadProbability, TorchEngine
 from road_seg_ros.fcn8 import FCN8
-from training import export, export_check, openvino_file
+from training import export, export_check, int8_file, licenses, openvino_file
 from training.export import FORMATS, split_pairs
 from training.kitti_road import Pair, find_pairs, split_fold
 
@@ -111,6 +114,52 @@ def test_an_int8_file_is_smaller(format_name: str, exported: dict[str, Path]) ->
     weights = {'onnx': '.onnx', 'openvino': '.bin'}[format_name]
     sizes = {kind: path.with_suffix(weights).stat().st_size for kind, path in exported.items()}
     assert sizes['int8'] < 0.8 * sizes['float']
+
+
+def test_int8_for_openvino_also_gives_the_node_its_ranges(
+    format_name: str, exported: dict[str, Path], model: Path
+) -> None:
+    if format_name != 'openvino' or not has_int8():
+        pytest.skip('only OpenVINO on a processor with int8 instructions')
+    read = checkpoint.read(model)
+    found = quantization.read(read)
+    convolutions = {
+        name for name, layer in read.network().named_modules() if isinstance(layer, nn.Conv2d)
+    } - {'features.0', 'score3', 'score4'}  # pixels, and what the next layer of the block takes
+    assert set(found.ranges) == convolutions
+    assert all(low <= 0 < high for low, high in found.ranges.values())
+    assert found.metrics['max_f'] - found.metrics['max_f_int8'] <= export_check.MAX_F_DROP
+    assert (found.data_license, found.data) == (
+        f'CC BY-NC-SA 3.0; {licenses.KITTI}',  # the scenes are called like KITTI's images
+        '24 images for the ranges, 6 others for the metrics',
+    )
+    choice = engines.choose(read, 'cpu')
+    assert (choice.engine, choice.precision) == ('openvino', 'int8')
+    assert choice.why == found.describe()
+
+
+@pytest.mark.parametrize(
+    ('tolerance', 'words'), [('MAX_F_DROP', 'the node has MaxF'), ('MASK_IOU', 'an IoU of')]
+)
+def test_an_engine_that_is_too_far_off_is_refused(
+    model: Path, kitti_like: Path, monkeypatch, tolerance: str, words: str
+) -> None:
+    monkeypatch.setattr(
+        export_check, tolerance, {'MAX_F_DROP': -100.0, 'MASK_IOU': 1.1}[tolerance]
+    )
+    read = checkpoint.read(model)
+    engine = TorchEngine(*checkpoint.load(model), 'fp32')
+    with pytest.raises(export_check.CheckError, match=words):
+        export_check.check_engine(engine, read, find_pairs(kitti_like)[:3])
+
+
+def test_without_int8_instructions_the_node_gets_no_file(monkeypatch, model: Path) -> None:
+    monkeypatch.setattr(int8_file, 'has_int8', lambda: False)
+    pytest.importorskip('nncf', reason='pip install nncf to test this export')
+    lines = int8_file.write(None, checkpoint.read(model), [], [])
+    assert lines == [
+        'no file for the node: this processor has no int8 instructions to check it with'
+    ]
 
 
 def test_only_the_files_asked_for_are_written(format_name: str, exported: dict[str, Path]) -> None:

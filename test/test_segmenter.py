@@ -12,11 +12,13 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from conftest import SHARED
 
 from road_seg_ros import checkpoint, engines, synthetic
 from road_seg_ros.checkpoint import InputSize, ModelInfo, Normalization
-from road_seg_ros.engines import EngineError, Tint, Wanted
+from road_seg_ros.engines import EngineError, Segmentation, Tint, Wanted
 from road_seg_ros.engines.on_cpu import CpuEngine
+from road_seg_ros.engines.processor import has_int8
 from road_seg_ros.fcn8 import FCN8
 from road_seg_ros.overlay import draw_overlay
 from road_seg_ros.pixels import resize, threshold_mask
@@ -243,20 +245,52 @@ def test_shrinking_averages_areas() -> None:
     assert resize(stripes, (128, 128)).shape == (128, 128, 3)
 
 
+@pytest.fixture(scope='module')
+def frames() -> list[np.ndarray]:
+    """Return camera images: KITTI's where it is, else synthetic; and one of another shape."""
+    kitti = SHARED / 'kitti_road' / 'training' / 'image_2'
+    paths = sorted(kitti.glob('*'))[::60] if kitti.is_dir() else []
+    images = [cv2.imread(str(path)) for path in paths]
+    images = images or [synthetic.render(seed).image for seed in range(5)]
+    return [*images, synthetic.render(5, 360, 480).image]
+
+
+@pytest.fixture(scope='module')
+def expected(frames: list[np.ndarray]) -> list[Segmentation]:
+    reference = RoadSegmenter.from_checkpoint(engine='torch', precision='fp32', device='cpu')
+    return [reference(image) for image in frames]
+
+
 @pytest.mark.parametrize(
-    ('engine', 'precision', 'tolerance'),
-    [('torch', 'bf16', 2.0), ('openvino', 'fp32', 0.1), ('openvino', 'bf16', 2.0)],
+    ('engine', 'precision', 'largest'),
+    [
+        ('openvino', 'fp32', 2),
+        ('torch', 'bf16', None),  # its 8 bits of mantissa move single pixels of an edge further
+        ('openvino', 'bf16', None),
+        ('openvino', 'int8', None),
+    ],
 )
-def test_engines_and_precisions_agree(engine: str, precision: str, tolerance: float) -> None:
+def test_engines_and_precisions_agree(
+    frames: list[np.ndarray],
+    expected: list[Segmentation],
+    engine: str,
+    precision: str,
+    largest: int | None,
+) -> None:
     if engine == 'openvino':
         pytest.importorskip('openvino', reason='openvino is not installed')
-    reference = RoadSegmenter.from_checkpoint(engine='torch', precision='fp32', device='cpu')
+    if precision == 'int8' and not has_int8():
+        pytest.skip('this processor has no int8 instructions')
     other = RoadSegmenter.from_checkpoint(engine=engine, precision=precision, device='cpu')
-    for size in ((375, 1242), (360, 480)):
-        image = synthetic.render(5, *size).image
-        difference = np.abs(reference(image).confidence.astype(int) - other(image).confidence)
-        assert difference.mean() < tolerance
-        assert np.mean((reference(image).mask > 0) != (other(image).mask > 0)) < 0.01
+    both = either = 0
+    for image, reference in zip(frames, expected, strict=True):
+        result = other(image)
+        apart = np.abs(result.confidence.astype(int) - reference.confidence)
+        assert apart.mean() <= 2
+        assert largest is None or apart.max() <= largest
+        both += np.count_nonzero(result.mask & reference.mask)
+        either += np.count_nonzero(result.mask | reference.mask)
+    assert both / either >= 0.985
 
 
 def test_engine_auto_is_openvino_on_the_cpu_where_it_is_installed(tiny_model: Path) -> None:
@@ -337,7 +371,5 @@ def test_the_temperature_divides_the_log_odds(tmp_path: Path, engine: str) -> No
     assert np.ptp(confidences[0][inside]) > 50
     probability = confidences[0][inside] / 255
     expected = 255 / (1 + ((1 - probability) / probability) ** (1 / 2.5))
-    # Where the slope is steep, rounding the first confidence is most of what is apart.
-    slope = np.abs(np.gradient(expected)).max()
-    assert slope >= 0
+    # Near 0 and 1, half a level of the first confidence is several of the second.
     np.testing.assert_allclose(confidences[1][inside], expected, atol=8)

@@ -105,4 +105,6 @@ def _parse(content: bytes) -> Quantization:
         if not -np.inf < low < high < np.inf:
             raise ValueError(f'{name} has the range {low}..{high}')
         ranges[name] = (float(low), float(high))
-    return Quantization(ranges, **json.loads(metadata['facts']))
+    quantization = Quantization(ranges, **json.loads(metadata['facts']))
+    quantization.describe()  # KeyError without the metrics: an unchecked model is not run
+    return quantization
