@@ -31,6 +31,7 @@ from road_seg_ros import checkpoint, markdown
 from road_seg_ros.benchmark import machine, samples
 from road_seg_ros.benchmark.cli import at_least_one, parse_size
 from road_seg_ros.benchmark.samples import Choice, Model
+from road_seg_ros.benchmark.tables import percentiles
 from road_seg_ros.benchmark.timing import Durations, interleave, timed
 from road_seg_ros.checkpoint import InputSize, ModelInfo, Normalization
 from road_seg_ros.engines.devices import pick_device
@@ -193,7 +194,7 @@ def compare(
     model: Model, images: list[np.ndarray], repeats: int
 ) -> tuple[list[Row], dict[str, str]]:
     """Time every candidate and return what it took, and why others are missing."""
-    device = pick_device(model.device)
+    device = torch.device(pick_device(model.device))
     with tempfile.TemporaryDirectory() as folder:
         steps, others, missing = candidates(model, device, Path(folder))
         everyone = [*steps, *others]
@@ -228,7 +229,7 @@ def steps_table(rows: list[Row]) -> str:
         [
             (
                 row.name,
-                *_percentiles(row.durations),
+                *percentiles(row.durations),
                 f'{before / own:.2f}',
                 f'{medians[0] / own:.2f}',
             )
@@ -247,17 +248,13 @@ def others_table(rows: list[Row]) -> str:
                 row.name,
                 f'{row.parameters / 1e6:.1f}',
                 f'{row.flop / 1e9:.1f}',
-                *_percentiles(row.durations),
+                *percentiles(row.durations),
                 f'{row.durations.median / shipped.durations.median:.2f}',
             )
             for row in rows
             if row is shipped or not row.step
         ],
     )
-
-
-def _percentiles(durations: Durations) -> list[str]:
-    return [f'{value:.1f}' for value in (durations.median, durations.p95, durations.p99)]
 
 
 def _with_opencv(probability: Probability, info: ModelInfo) -> Mask:
@@ -323,7 +320,7 @@ def main(arguments: list[str] | None = None) -> int:
     here = machine.this_machine()
     print(f'{here.describe()}\n- load: {before[0]:.2f} at the start\n')
     size = f', each seen at {args.size[0]}x{args.size[1]}' if args.size else ''
-    print(f'{images.description}, {images.sizes}{size}\n\n{steps_table(rows)}\n')
+    print(f'{images.describe()}{size}\n\n{steps_table(rows)}\n')
     print(others_table(rows))
     for name, why in missing.items():
         print(f'\nNot here: {name}: {why}')

@@ -108,5 +108,5 @@ def _finish(figure: Figure, axes: Axes, xlabel: str, ylabel: str, path: Path) ->
     axes.grid(color='0.9', linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[['top', 'right']].set_visible(False)
-    figure.legend(loc='outside right upper', frameon=False)
+    axes.legend(loc='upper left', bbox_to_anchor=(1, 1), frameon=False)
     figure.savefig(path, dpi=120)

@@ -39,6 +39,7 @@ from road_seg_ros.benchmark.samples import Choice, Images, Model
 from road_seg_ros.benchmark.startup import StartupError
 from road_seg_ros.engines import ENGINES, PRECISIONS
 
+REPEATS, REPEATS_OF_A_SIZE = 200, 30
 AUTO = [Choice('auto', 'auto')]
 EVERYTHING = [
     Choice(engine, precision)
@@ -66,7 +67,7 @@ def measure_engines(args: argparse.Namespace) -> Report:
     images, model = samples.load_images(args.frames), _model(args)
     segmenters, missing = samples.open_segmenters(model, args.choices or EVERYTHING)
     info = next(iter(segmenters.values())).info
-    found = latency.measure(segmenters, images.images, args.repeats)
+    found = latency.measure(segmenters, images.images, args.repeats or REPEATS)
     opened = {name: Choice(*name.split()) for name in segmenters}
     for segmenter in segmenters.values():
         segmenter.close()  # a start should not share the machine's memory with them
@@ -112,7 +113,7 @@ def measure_growth(args: argparse.Namespace) -> Report:
         model = dataclasses.replace(model, size=(size.height, size.width))
     segmenters, missing = samples.open_segmenters(model, args.choices or EVERYTHING)
     info = next(iter(segmenters.values())).info
-    found = growth.measure(segmenters, images.images[0], args.repeats)
+    found = growth.measure(segmenters, images.images[0], args.repeats or REPEATS_OF_A_SIZE)
     memory = growth.memory_over_time(segmenters, images.images[0], MEMORY_ROUNDS)
     if args.chart:
         chart.draw_growth(found, args.chart)
@@ -217,7 +218,7 @@ def _model(args: argparse.Namespace) -> Model:
 
 
 def _describe_model(description: str, images: Images, size: tuple[int, int] | None) -> str:
-    text = f'{description}. {images.description}, {images.sizes}'
+    text = f'{description}. {images.describe()}'
     return text if size is None else f'{text}, each seen at {size[0]}x{size[1]}'
 
 
@@ -265,7 +266,10 @@ def _parser() -> argparse.ArgumentParser:
         help='HEIGHTxWIDTH that the network sees, like 160x576; default: as the model says',
     )
     parser.add_argument(
-        '--repeats', type=at_least_one, default=200, help='images for each engine, default 200'
+        '--repeats',
+        type=at_least_one,
+        help=f'images for each engine, default {REPEATS}; with --growth, for each size as well, '
+        f'default {REPEATS_OF_A_SIZE}',
     )
     parser.add_argument(
         '--startups', type=int, default=3, help='starts of a process, 0 for none, default 3'

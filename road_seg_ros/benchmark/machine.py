@@ -12,6 +12,8 @@ from pathlib import Path
 
 import cv2
 
+from road_seg_ros.engines.processor import available_cores
+
 PACKAGES = ('numpy', 'torch', 'torchvision', 'openvino', 'onnxruntime')
 # Instructions that decide how fast a network is, as Linux names them.
 INSTRUCTIONS = (
@@ -25,14 +27,12 @@ class Machine:
     """
     The machine and the libraries.
 
-    cores: that this process may use; cpu_quota: of cores, by its control group, None for no limit;
-    gpus: name, memory and driver of each.
+    cores: that this process may keep busy; gpus: name, memory and driver of each.
     """
 
     processor: str
     instructions: tuple[str, ...]
     cores: int
-    cpu_quota: float | None
     memory_gb: float
     gpus: tuple[str, ...]
     system: str
@@ -40,13 +40,11 @@ class Machine:
 
     def describe(self) -> str:
         """Return it as Markdown, in a few lines."""
-        quota = '' if self.cpu_quota is None else f' with a quota of {self.cpu_quota:g} cores'
         instructions = f' ({", ".join(self.instructions)})' if self.instructions else ''
         versions = ', '.join(f'{name} {version}' for name, version in self.versions.items())
         return '\n'.join(
             (
-                f'- {self.cores} cores of {self.processor}{instructions}{quota}, '
-                f'{self.memory_gb:.0f} GB',
+                f'- {self.cores} cores of {self.processor}{instructions}, {self.memory_gb:.0f} GB',
                 f'- GPU: {"; ".join(self.gpus) or "none"}',
                 f'- {self.system}, {versions}',
             )
@@ -66,8 +64,7 @@ def this_machine() -> Machine:
     return Machine(
         processor=cpuinfo.get('model name', platform.machine()),
         instructions=tuple(name for name in INSTRUCTIONS if name in flags),
-        cores=len(os.sched_getaffinity(0)),
-        cpu_quota=cpu_quota(),
+        cores=available_cores(),
         memory_gb=os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30,
         gpus=tuple(_ask_nvidia('name,memory.total,driver_version')),
         system=platform.platform(aliased=True, terse=True),
@@ -78,27 +75,6 @@ def this_machine() -> Machine:
 def load() -> tuple[float, float, float]:
     """Return how many processes wanted to run, on average over 1, 5 and 15 minutes."""
     return os.getloadavg()
-
-
-def cpu_quota(root: Path = Path('/')) -> float | None:
-    """
-    Return how many cores' time this process's control group may use; None for no limit.
-
-    Both versions of control groups are understood. In a container, the group is at the root of
-    what is mounted; elsewhere the groups of a desktop or a service have no quota worth a search.
-    root: where the file system begins; replaced in tests.
-    """
-    group = root / 'sys/fs/cgroup'
-    with contextlib.suppress(OSError, ValueError):
-        quota, period = (group / 'cpu.max').read_text(encoding='ascii').split()
-        return None if quota == 'max' else int(quota) / int(period)
-    with contextlib.suppress(OSError, ValueError):
-        quota, period = (
-            int((group / 'cpu' / f'cpu.cfs_{name}_us').read_text(encoding='ascii'))
-            for name in ('quota', 'period')
-        )
-        return None if quota < 0 else quota / period
-    return None
 
 
 def resident_mb(pid: int | str = 'self', peak: bool = False) -> float:

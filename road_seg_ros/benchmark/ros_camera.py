@@ -22,10 +22,11 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
+from road_seg_ros.benchmark.ros_orders import Orders
 from road_seg_ros.benchmark.samples import load_images
 from road_seg_ros.image_msgs import to_image
 
-MATCH_CHECK_S = 0.02
+CHECK_S = 0.02
 
 
 def publish(publisher: Publisher, messages: Sequence[Image], rate: float, count: int) -> list[int]:
@@ -48,16 +49,19 @@ def main() -> None:
     topic, reliability, *source = sys.argv[1:]
     images = load_images(source[0] if source else None).images
     messages = [to_image(image, 'bgr8', Header(frame_id='camera')) for image in images]
+    orders = Orders()
     rclpy.init(args=[])
     node = rclpy.create_node('road_seg_benchmark_camera')
     qos = QoSProfile(depth=1, reliability=ReliabilityPolicy[reliability.upper()])
     publisher = node.create_publisher(Image, topic, qos)
-    while not publisher.get_subscription_count():
-        time.sleep(MATCH_CHECK_S)
+    while not publisher.get_subscription_count() and not orders.ended.wait(CHECK_S):
+        pass
     print('{}', flush=True)
-    for line in sys.stdin:
-        stamps_ns = publish(publisher, messages, **json.loads(line))
-        print(json.dumps({'stamps_ns': stamps_ns}), flush=True)
+    while not orders.ended.is_set():
+        if order := orders.take(CHECK_S):
+            stamps_ns = publish(publisher, messages, **json.loads(order))
+            print(json.dumps({'stamps_ns': stamps_ns}), flush=True)
+    rclpy.try_shutdown()
 
 
 if __name__ == '__main__':

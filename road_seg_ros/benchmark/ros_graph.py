@@ -126,8 +126,9 @@ def measure_node(
                 last_line = log.read().strip().rpartition('\n')[2]
                 raise GraphError(f'road_seg_node ended: {last_line}')
 
-        middleware = viewer.answer(START_TIMEOUT_S, check_node)['middleware']
-        camera.answer(START_TIMEOUT_S, check_node)
+        viewer.check = camera.check = check_node
+        middleware = viewer.answer(START_TIMEOUT_S)['middleware']
+        camera.answer(START_TIMEOUT_S)
         start_s = _warm_up(camera, viewer, started_ns)
         runs = []
         for rate in rates:
@@ -256,9 +257,14 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 
 class _Process:
-    """ros_camera or ros_viewer: a line of JSON in, a line of JSON out."""
+    """
+    ros_camera or ros_viewer: a line of JSON in, a line of JSON out.
+
+    check: called while an answer is awaited; may raise.
+    """
 
     def __init__(self, name: str, arguments: list[str], environment: dict[str, str]) -> None:
+        self.check: Callable[[], None] = lambda: None
         self._name = name
         self._errors = tempfile.TemporaryFile('w+', encoding='utf-8')
         self._process = subprocess.Popen(
@@ -277,7 +283,8 @@ class _Process:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):  # it may have ended by itself
+            self._process.stdin.close()
         _end(self._process)
         self._reader.join()
         self._process.stdout.close()
@@ -292,12 +299,11 @@ class _Process:
             pass  # it has ended, which `answer` explains
         return self.answer(timeout)
 
-    def answer(self, timeout: float, check: Callable[[], None] | None = None) -> dict[str, Any]:
-        """Wait for a line; `check` is called meanwhile, and may raise."""
+    def answer(self, timeout: float) -> dict[str, Any]:
+        """Wait for a line. GraphError if it does not come."""
         end = time.monotonic() + timeout
         while time.monotonic() < end:
-            if check is not None:
-                check()
+            self.check()
             with contextlib.suppress(queue.Empty):
                 return json.loads(self._answers.get(timeout=0.2))
             if self._process.poll() is not None and self._answers.empty():

@@ -11,10 +11,7 @@ at rest, a second later, and with the diagnostics of NODE from then. Ends with i
 from __future__ import annotations
 
 import json
-import os
-import queue
 import sys
-import threading
 import time
 
 import rclpy
@@ -22,6 +19,8 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
+
+from road_seg_ros.benchmark.ros_orders import Orders
 
 REST_S = 1.0  # within which the last image is there, if it comes at all
 SPIN_S = 0.05
@@ -73,24 +72,19 @@ def main() -> None:
     viewer = Viewer(topic, reliability, target[0] if target else '')
     executor = SingleThreadedExecutor()
     executor.add_node(viewer.node)
-    asked_at: queue.Queue[float] = queue.Queue()
-
-    def listen() -> None:
-        for _ in sys.stdin:
-            asked_at.put(time.monotonic())
-        os._exit(0)  # nobody asks any more; whatever rclpy is doing
-
-    while not viewer.node.count_publishers(topic):
+    orders = Orders()
+    while not viewer.node.count_publishers(topic) and not orders.ended.is_set():
         executor.spin_once(SPIN_S)
     print(json.dumps({'middleware': rclpy.get_rmw_implementation_identifier()}), flush=True)
-    threading.Thread(target=listen, name='listen', daemon=True).start()
-    while True:
-        asked = None
-        while asked is None or not viewer.at_rest(asked):
-            executor.spin_once(SPIN_S)
-            if asked is None and not asked_at.empty():
-                asked = asked_at.get()
-        viewer.report()
+    asked_at: float | None = None
+    while not orders.ended.is_set():
+        executor.spin_once(SPIN_S)
+        if asked_at is None and orders.take(0.0):
+            asked_at = time.monotonic()
+        if asked_at is not None and viewer.at_rest(asked_at):
+            viewer.report()
+            asked_at = None
+    rclpy.try_shutdown()
 
 
 if __name__ == '__main__':

@@ -26,12 +26,10 @@ class Images:
     description: str
     images: list[np.ndarray]
 
-    @property
-    def sizes(self) -> str:
-        """Their sizes, WIDTHxHEIGHT, each once."""
-        return ', '.join(
-            dict.fromkeys(f'{image.shape[1]}x{image.shape[0]}' for image in self.images)
-        )
+    def describe(self) -> str:
+        """Return one line: how many of what, and their sizes, WIDTHxHEIGHT."""
+        sizes = dict.fromkeys(f'{image.shape[1]}x{image.shape[0]}' for image in self.images)
+        return f'{self.description}, the first {len(self.images)}: {", ".join(sizes)}'
 
 
 @dataclass(frozen=True)
@@ -66,9 +64,11 @@ class Model:
         arguments = (self.device, choice.engine, choice.precision)
         if self.size is None:
             return RoadSegmenter.from_checkpoint(self.path, *arguments)
-        network, info = checkpoint.load(self.path)
-        info = dataclasses.replace(info, input=InputSize(*self.size, keep_aspect_ratio=False))
-        return RoadSegmenter(engines.create(network, info, *arguments), info)
+        model = checkpoint.read(self.path)
+        size = InputSize(*self.size, keep_aspect_ratio=False)
+        model = dataclasses.replace(model, info=dataclasses.replace(model.info, input=size))
+        chosen = engines.choose(model, *arguments)
+        return RoadSegmenter(chosen.create(model), model.info, chosen.why)
 
 
 def load_images(source: str | None) -> Images:

@@ -75,7 +75,12 @@ def measure(model: Model, choice: Choice, times: int) -> Startup:
 def _start(model: Model, choice: Choice) -> Startup:
     described = json.dumps(dataclasses.asdict(model) | dataclasses.asdict(choice))
     command = [sys.executable, '-m', __name__, repr(time.time()), described]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S)
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S)
+    except subprocess.TimeoutExpired as error:
+        raise StartupError(
+            f'a process with {choice} has no first mask after {TIMEOUT_S:g} s'
+        ) from error
     if result.returncode:
         last_line = result.stderr.strip().rpartition('\n')[2] or f'status {result.returncode}'
         raise StartupError(f'a process with {choice} does not start: {last_line}')

@@ -20,6 +20,13 @@ def ratios(medians_ms: Mapping[str, float]) -> dict[str, float]:
     return {name: reference / median for name, median in medians_ms.items()}
 
 
+def percentiles(durations: Durations | None) -> list[str]:
+    """Return the cells for median, p95 and p99."""
+    if durations is None:
+        return ['-'] * 3
+    return [f'{value:.1f}' for value in (durations.median, durations.p95, durations.p99)]
+
+
 def latency_table(latencies: Mapping[str, Latency], startups: Mapping[str, Startup]) -> str:
     """Return a row for each engine; the last columns are empty where no start was measured."""
     faster = ratios({name: found.whole.median for name, found in latencies.items()})
@@ -29,7 +36,7 @@ def latency_table(latencies: Mapping[str, Latency], startups: Mapping[str, Start
     heads += ['stream, frames/s', 'start to first mask, s', 'memory, MB']
     rows = []
     for name, found in latencies.items():
-        row = [name, found.device, *_percentiles(found.whole), f'{faster[name]:.2f}']
+        row = [name, found.device, *percentiles(found.whole), f'{faster[name]:.2f}']
         row += [f'{found.frames_per_s:.1f}']
         startup = startups.get(name)
         row += [f'{startup.total_s:.1f}', f'{startup.resident_mb:.0f}'] if startup else ['', '']
@@ -101,9 +108,13 @@ def node_table(results: Sequence[NodeResult]) -> str:
                     f'{run.sent} at {run.sent_hz:.1f} Hz',
                     str(run.sent - run.received),
                     str(run.masks),
-                    *_percentiles(run.latency),
+                    *percentiles(run.latency),
                     f'{run.rest_ms:.1f}',
-                    *((f'{run.jitter.mean:.1f}', f'{run.jitter.p95:.1f}') if run.jitter else '--'),
+                    *(
+                        (f'{run.jitter.mean:.1f}', f'{run.jitter.p95:.1f}')
+                        if run.jitter
+                        else ('-', '-')
+                    ),
                     f'{run.node_cores:.2f}',
                     f'{run.node_mb:.0f}',
                 ]
@@ -129,12 +140,6 @@ def transport_table(runs: Sequence[TransportRun]) -> str:
         ],
         [[*pair, *(cells[(*pair, policy)] for policy in policies)] for pair in pairs],
     )
-
-
-def _percentiles(durations: Durations | None) -> list[str]:
-    if durations is None:
-        return ['-'] * 3
-    return [f'{value:.1f}' for value in (durations.median, durations.p95, durations.p99)]
 
 
 def _median(durations: Durations | None) -> str:
