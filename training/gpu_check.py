@@ -19,7 +19,6 @@ import copy
 import dataclasses
 import itertools
 import json
-import os
 import sys
 import tempfile
 import time
@@ -408,32 +407,24 @@ def check_training(check: Check) -> Iterator[Finding]:
     except ImportError as error:
         yield Finding('training', f'left out: {error}')
         return
-    workers = max(1, len(os.sched_getaffinity(0)) - 1)
     with tempfile.TemporaryDirectory() as folder:
         data = check.data or write_scenes(Path(folder) / 'data', check.extent)
         for recipe in ('seed', 'kitti', 'compact'):
-            settings = config.read(
-                CONFIGS / f'{recipe}.yaml',
-                [
-                    'backbone=random',
-                    'synthetic=0',
-                    f'workers={workers}',
-                    *check.extent.overrides,
-                ],
-            )
+            overrides = ('backbone=random', 'synthetic=0', *check.extent.overrides)
+            settings = config.read(CONFIGS / f'{recipe}.yaml', overrides)
             rates = throughput.measure(settings, Files(data, Path(folder)), check.extent.batches)
             check.figures[f'training: {recipe}'] = rates
             yield Finding(
-                f'recipe {recipe}, {workers} workers',
+                f'recipe {recipe}',
                 f'{rates["utilisation"]:.0%} of {rates["steps"]:.0f} images/s without data; data '
                 f'alone {rates["data"]:.0f}',
                 f'{LEAST_UTILISATION:.0%} at least',
                 check.judge(rates['utilisation'] >= LEAST_UTILISATION),
             )
-        yield from _time_seed_recipe(check, data, Path(folder), workers)
+        yield from _time_seed_recipe(check, data, Path(folder))
 
 
-def _time_seed_recipe(check: Check, data: Path, folder: Path, workers: int) -> Iterator[Finding]:
+def _time_seed_recipe(check: Check, data: Path, folder: Path) -> Iterator[Finding]:
     from training import train
 
     few, more = 1, 4
@@ -445,7 +436,7 @@ def _time_seed_recipe(check: Check, data: Path, folder: Path, workers: int) -> I
                 [
                     *('--config', str(CONFIGS / 'seed.yaml'), '--data', str(data)),
                     *('--out', str(folder / f'run{epochs}'), 'backbone=random'),
-                    *(f'epochs={epochs}', f'workers={workers}', 'checkpoint_every=100'),
+                    *(f'epochs={epochs}', 'checkpoint_every=100'),
                     *check.extent.overrides,
                 ]
             )

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from road_seg_ros.checkpoint import ModelInfo
-from road_seg_ros.engines import EngineError, Segmentation, Wanted
+from road_seg_ros.engines import EngineError, Segmentation, Wanted, not_finite
 from road_seg_ros.engines.frame_buffers import Layout
 from road_seg_ros.engines.lanes import CpuLane, CudaLane, Lane, Task
 from road_seg_ros.engines.pixel_pipeline import PixelPipeline
@@ -140,10 +140,7 @@ class CudaEngine:
         """Return a copy of what came down. ArithmeticError if that is not finite."""
         outputs = plan.host_outputs
         if not math.isfinite(outputs.peak.item()):
-            raise ArithmeticError(
-                f'the network answered with values that are not finite (engine {self.name}, '
-                f'precision {self.precision}); try precision fp32'
-            )
+            raise not_finite(self)
         return Segmentation(_copy(outputs.mask), _copy(outputs.confidence), _copy(outputs.overlay))
 
     def _explained(self, error: RuntimeError, what: str) -> EngineError:

@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from road_seg_ros.checkpoint import ModelInfo
 from road_seg_ros.engines.frame_buffers import Inputs, Layout, Outputs
+from road_seg_ros.engines.openvino_graph import by_place
 from road_seg_ros.engines.resampling import Resize, resizer
 from road_seg_ros.fcn8 import FCN8, STRIDE
 
@@ -160,10 +161,10 @@ def fold(network: FCN8, info: ModelInfo) -> tuple[FCN8, torch.Tensor, torch.Tens
     for layer in (network.score7, network.score4, network.score3):
         layer.weight.div_(scale)
 
+    # One channel, and not a transposed convolution: of so few channels those are slow.
     last = network.upsample3
-    log_odds = nn.ConvTranspose2d(last.in_channels, 1, 16, stride=8, padding=4)
-    log_odds.requires_grad_(False)
-    log_odds.weight.copy_((last.weight[:, 1] - last.weight[:, 0])[:, None] / info.temperature)
-    log_odds.bias.copy_((last.bias[1] - last.bias[0])[None] / info.temperature)
-    network.upsample3 = log_odds
+    places = nn.Conv2d(len(last.weight), last.stride[0] ** 2, 3, padding=1).requires_grad_(False)
+    places.weight.copy_(torch.from_numpy(by_place(last.weight.numpy())) / info.temperature)
+    places.bias.fill_((last.bias[1] - last.bias[0]) / info.temperature)
+    network.upsample3 = nn.Sequential(places, nn.PixelShuffle(last.stride[0]))
     return network, center, border
