@@ -93,6 +93,7 @@ setup(
             f'kitti_to_bag = {PACKAGE}.kitti_bag:main',
             f'road_seg_replay = {PACKAGE}.replay:main',
             f'road_seg_evaluate = {PACKAGE}.graph_evaluation:main',
+            f'road_seg_benchmark = {PACKAGE}.benchmark.cli:main',
         ],
     },
 )

@@ -83,6 +83,10 @@ class FCN8(nn.Module):
         """
         height, width = images.shape[-2:]
         images = functional.pad(images, (0, -width % STRIDE, 0, -height % STRIDE))
+        return self.scores(images)[..., :height, :width]
+
+    def scores(self, images: torch.Tensor) -> torch.Tensor:
+        """Do as `forward` does, for images whose height and width are multiples of 32."""
         pools = []
         features = images
         for layer in self.features:
@@ -99,8 +103,7 @@ class FCN8(nn.Module):
             pool3, pool4, layer7 = (x.to(self.score7.weight.dtype) for x in (pool3, pool4, layer7))
             score = self.upsample7(self.score7(layer7))  # (N, classes, H/16, W/16)
             score = self.upsample4(score + self.score4(pool4))  # (N, classes, H/8, W/8)
-            score = self.upsample3(score + self.score3(pool3))  # (N, classes, H, W)
-        return score[..., :height, :width]
+            return self.upsample3(score + self.score3(pool3))  # (N, classes, H, W)
 
 
 def start_bilinear(layer: nn.ConvTranspose2d) -> None:

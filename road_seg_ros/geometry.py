@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 # Of the network's coarsest layer, after five 2x2 pools: a side that is a multiple of it halves
 # evenly all the way down and back up.
@@ -25,6 +26,14 @@ def network_size(height: int, width: int, pixels: int) -> tuple[int, int]:
     short = _to_stride(math.sqrt(pixels / aspect))
     long = _to_stride(pixels / short)
     return (short, long) if height <= width else (long, short)
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Turn '160x576' into (160, 576). ValueError for anything else."""
+    match = re.fullmatch(r'([1-9]\d{0,4})x([1-9]\d{0,4})', text, re.ASCII)
+    if match is None:
+        raise ValueError(f'must be HEIGHTxWIDTH in pixels, like 160x576, got {text!r}')
+    return int(match[1]), int(match[2])
 
 
 def _to_stride(side: float) -> int:

@@ -51,7 +51,7 @@ from road_seg_ros.transport import profile_environment
 RECOVERY_S = 15.0
 PAUSE_S = 1.5  # between one fault's recovery and the next fault
 MOST_GROWTH_MB = 50.0
-DOMAIN = '102'  # tests take 1 to 100, the transport benchmark 101
+DOMAIN = '102'  # tests take 1 to 100
 COUNTERS = ('received', 'published', 'dropped', 'rejected', 'errors')
 
 

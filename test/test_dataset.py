@@ -8,8 +8,9 @@ import torch
 
 from road_seg_ros.checkpoint import InputSize
 from road_seg_ros.metrics import NOT_SCORED, ROAD
-from training import config
+from training import config, dataset
 from training.dataset import TrainingSet, ValidationSet, render_synthetic
+from training.process import Process
 from training.sampling import Draw
 
 SIZE = InputSize(64, 192)
@@ -70,3 +71,23 @@ def test_synthetic_scenes_have_many_shapes_and_repeat() -> None:
     for (image, label), (image2, label2) in zip(scenes, again, strict=True):
         assert np.array_equal(image, image2) and np.array_equal(label, label2)
         assert ROAD in label
+
+
+@pytest.mark.filterwarnings('ignore:This DataLoader will create')
+@pytest.mark.parametrize(
+    ('workers', 'cores', 'processes', 'expected'),
+    [(-1, 16, 1, 15), (-1, 16, 4, 3), (-1, 1, 1, 1), (0, 16, 1, 0), (3, 16, 1, 3)],
+)
+def test_workers_are_as_many_as_cores_less_one_unless_set(
+    sample,
+    monkeypatch: pytest.MonkeyPatch,
+    workers: int,
+    cores: int,
+    processes: int,
+    expected: int,
+) -> None:
+    monkeypatch.setattr(dataset, 'available_cores', lambda: cores)
+    settings = config.TrainingConfig(workers=workers, batch_size=4)
+    process = Process(0, processes, processes)
+    loader = dataset.training_loader([sample] * 4, settings, process)
+    assert loader.num_workers == expected

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from training import markdown
+from road_seg_ros import markdown
 
 
 def test_a_table_has_a_line_a_row() -> None:

@@ -66,7 +66,7 @@ def test_overrides_have_the_last_word_and_the_right_type() -> None:
         ('head=fc7', "head must be one of fc4096, fc1024, none, got 'fc7'"),
         ('width=0', 'width must be above 0, got 0.0'),
         ('precision=fast', "precision must be one of 32-true, .*, got 'fast'"),
-        ('workers=-1', 'workers must be at least 0, got -1'),
+        ('workers=-2', 'workers must be at least -1, got -2'),
         ('dropout=1', 'dropout must be in .* got 1.0'),
         ('lr=[', "'lr=.' cannot be read"),
         ('folds=5 epochs=10 validate_every=3', 'multiple of validate_every, .* got 10 and 3'),

@@ -21,10 +21,11 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from road_seg_ros import markdown
 from road_seg_ros.metrics import RoadCounts
 from road_seg_ros.pixels import threshold_mask
 from road_seg_ros.segmenter import RoadSegmenter
-from training import augmentation, markdown
+from training import augmentation
 from training.dataset import Sample, render_synthetic
 from training.error_pictures import ErrorPictures
 from training.evaluate import add_model_arguments, load

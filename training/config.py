@@ -26,7 +26,6 @@ AT_LEAST_1 = (
 )
 AT_LEAST_0 = (
     'seed',
-    'workers',
     'synthetic',
     'warmup_epochs',
     'weight_decay',
@@ -95,7 +94,7 @@ class TrainingConfig:
     # Run
     seed: int = 0
     precision: str = 'bf16-mixed'
-    workers: int = 2  # processes that prepare images
+    workers: int = -1  # processes that prepare images; -1: one for every core but one
     validate_every: int = 1  # epochs
     checkpoint_every: int = 1  # epochs; --resume goes on from the last
 
@@ -120,6 +119,8 @@ class TrainingConfig:
         for name in AT_LEAST_0:
             if getattr(self, name) < 0:
                 raise ConfigError(f'{name} must be at least 0, got {getattr(self, name)}')
+        if self.workers < -1:
+            raise ConfigError(f'workers must be at least -1, got {self.workers}')
         for name in ('dropout', 'ema'):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f'{name} must be in [0, 1), got {getattr(self, name)}')

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from road_seg_ros import checkpoint
+from road_seg_ros import checkpoint, markdown
 from road_seg_ros.segmenter import RoadSegmenter
-from training import markdown, report
+from training import report
 from training.evaluate import score_images
 from training.kitti_road import Pair, split_fold
 

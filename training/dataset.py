@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from road_seg_ros import synthetic
 from road_seg_ros.checkpoint import InputSize
+from road_seg_ros.engines.processor import available_cores
 from road_seg_ros.frames import list_files
 from road_seg_ros.metrics import NOT_ROAD, NOT_SCORED, ROAD
 from road_seg_ros.pixels import resize
@@ -102,6 +103,9 @@ def training_loader(
     """Return the loader of a process's share of the augmented batches."""
     cv2.setNumThreads(0)  # its pool of threads does not survive the fork to a worker
     size = settings.input_size
+    workers = settings.workers
+    if workers < 0:
+        workers = max(1, available_cores() // process.local_world_size - 1)
     batches = Batches(
         len(samples),
         settings.batch_size,
@@ -113,8 +117,8 @@ def training_loader(
     return DataLoader(
         TrainingSet(samples, size, settings.augmentation),
         batch_sampler=batches,
-        num_workers=settings.workers,
-        persistent_workers=settings.workers > 0,
+        num_workers=workers,
+        persistent_workers=workers > 0,
         generator=torch.Generator(),  # leaves the global one, and so dropout, alone
         pin_memory=torch.cuda.is_available(),
     )

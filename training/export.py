@@ -18,7 +18,6 @@ import argparse
 import dataclasses
 import importlib.util
 import logging
-import re
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -28,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from road_seg_ros import checkpoint
+from road_seg_ros import checkpoint, geometry
 from road_seg_ros.checkpoint import InputSize
 from training import int8_file, onnx_file, openvino_file
 from training.export_check import CheckError, check, fit
@@ -149,10 +148,10 @@ def quantize(model: Any, pairs: Sequence[Pair], prepare: Callable[[Pair], np.nda
 
 def parse_size(text: str) -> tuple[int, int]:
     """Turn '160x576' into (160, 576). ExportError for anything else."""
-    match = re.fullmatch(r'([1-9]\d{0,4})x([1-9]\d{0,4})', text, re.ASCII)
-    if match is None:
-        raise ExportError(f'--size must be HEIGHTxWIDTH in pixels, like 160x576, got {text!r}')
-    return int(match[1]), int(match[2])
+    try:
+        return geometry.parse_size(text)
+    except ValueError as error:
+        raise ExportError(f'--size {error}') from error
 
 
 def _check_output(out: Path, suffix: str, format_name: str) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from road_seg_ros import markdown
 from road_seg_ros.metrics import RoadCounts
-from training import markdown
 from training.bootstrap import confidence_intervals
 from training.kitti_road import DataError
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from training import markdown
+from road_seg_ros import markdown
 
 # The original project's loss by epoch, read as the sum over the epoch's 20 batches.
 PUBLISHED = {1: 22.35, 10: 2.85, 20: 1.72, 30: 1.39, 40: 1.18, 50: 0.97}

@@ -23,14 +23,13 @@ import torch
 from torch.nn import functional
 from tqdm import tqdm
 
-from road_seg_ros import checkpoint
+from road_seg_ros import checkpoint, markdown
 from road_seg_ros.checkpoint import ModelInfo
 from road_seg_ros.engines.openvino_graph import by_place
 from road_seg_ros.engines.torch_engine import RoadProbability
 from road_seg_ros.fcn8 import FCN8
 from road_seg_ros.metrics import RoadCounts
 from road_seg_ros.pixels import resize, threshold_mask
-from training import markdown
 from training.boundary import TOLERANCES, BoundaryCounts
 from training.kitti_road import Pair, find_pairs
 

@@ -83,6 +83,14 @@ class Engine(Protocol):
         """Free the memory of the network. The engine cannot be called afterwards."""
 
 
+def not_finite(engine: Engine) -> ArithmeticError:
+    """Return what an engine raises when its network answers with a value that is not finite."""
+    return ArithmeticError(
+        f'the network answered with values that are not finite (engine {engine.name}, '
+        f'precision {engine.precision}); try precision fp32'
+    )
+
+
 @dataclass(frozen=True)
 class Choice:
     """What runs the network where; `why` is for the log, '' where nothing was left to choose."""

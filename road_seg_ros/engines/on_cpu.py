@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from road_seg_ros.checkpoint import InputSize
-from road_seg_ros.engines import Segmentation, Wanted
+from road_seg_ros.engines import Segmentation, Wanted, not_finite
 from road_seg_ros.overlay import draw_overlay
 from road_seg_ros.pixels import resize, threshold_mask
 
@@ -73,10 +73,7 @@ class CpuEngine(ABC):
     def require_finite(self, values: np.ndarray) -> None:
         """Raise ArithmeticError if one of the network's values is not finite."""
         if not np.isfinite(values).all():
-            raise ArithmeticError(
-                f'the network answered with values that are not finite (engine {self.name}, '
-                f'precision {self.precision}); try precision fp32'
-            )
+            raise not_finite(self)
 
 
 def _at_full_size(

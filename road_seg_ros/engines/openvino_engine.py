@@ -124,6 +124,7 @@ def _fingerprint(
         core().get_property('CPU', 'FULL_DEVICE_NAME'),
         options,
         checkpoint.digest(),
+        checkpoint.info,  # whose input size may have been replaced
         ranges and ranges.digest(),
     )
     return hashlib.sha256(repr(circumstances).encode()).hexdigest()

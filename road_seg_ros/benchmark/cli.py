@@ -1,0 +1,317 @@
+"""
+Measure how fast this machine turns images into road masks.
+
+    road_seg_benchmark                     every engine and precision that this machine has
+    road_seg_benchmark --growth            latency against the size of the image; memory over time
+    road_seg_benchmark --ros               the whole node over DDS: loss, latency, jitter
+    road_seg_benchmark --transport         images over DDS without the node: which transport loses
+
+Engines are measured in turns, so that whatever else the machine does hits all of them alike.
+Prints Markdown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import itertools
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from road_seg_ros import geometry
+from road_seg_ros.benchmark import (
+    chart,
+    growth,
+    latency,
+    machine,
+    ros_graph,
+    samples,
+    startup,
+    tables,
+)
+from road_seg_ros.benchmark.chart import ChartError
+from road_seg_ros.benchmark.ros_graph import GraphError
+from road_seg_ros.benchmark.samples import Choice, Images, Model
+from road_seg_ros.benchmark.startup import StartupError
+from road_seg_ros.engines import ENGINES, PRECISIONS
+
+REPEATS, REPEATS_OF_A_SIZE = 200, 30
+AUTO = [Choice('auto', 'auto')]
+EVERYTHING = [
+    Choice(engine, precision)
+    for engine, precision in itertools.product(ENGINES, PRECISIONS)
+    if 'auto' not in (engine, precision)
+]
+MEMORY_ROUNDS = 20
+TRANSPORT_IMAGES, TRANSPORT_HZ = 60, 10.0
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a measurement found: Markdown to print, and the same as data."""
+
+    text: str
+    data: dict[str, Any]
+
+
+class UsageError(ValueError):
+    """Arguments that do not go together; says which."""
+
+
+def measure_engines(args: argparse.Namespace) -> Report:
+    """Compare engines from image to mask."""
+    images, model = samples.load_images(args.frames), _model(args)
+    segmenters, missing = samples.open_segmenters(model, args.choices or EVERYTHING)
+    info = next(iter(segmenters.values())).info
+    found = latency.measure(segmenters, images.images, args.repeats or REPEATS)
+    opened = {name: Choice(*name.split()) for name in segmenters}
+    for segmenter in segmenters.values():
+        segmenter.close()  # a start should not share the machine's memory with them
+    startups = {}
+    if args.startups:
+        startups = {n: startup.measure(model, c, args.startups) for n, c in opened.items()}
+    if args.chart:
+        chart.draw_latencies(found, args.chart)
+    parts = [
+        _describe_model(info.describe(), images, args.size),
+        tables.latency_table(found, startups),
+        tables.stage_table(found),
+        *([tables.startup_table(startups)] if startups else []),
+        *([_list_missing(missing)] if missing else []),
+    ]
+    data = {
+        'model': info.describe(),
+        'images': images.description,
+        'engines': {
+            name: {
+                **dataclasses.asdict(result),
+                'times_reference': ratio,
+                'startup': dataclasses.asdict(startups[name]) if name in startups else None,
+            }
+            for (name, result), ratio in zip(
+                found.items(),
+                tables.ratios({n: r.whole.median for n, r in found.items()}).values(),
+                strict=True,
+            )
+        },
+        'missing': missing,
+    }
+    return Report('\n\n'.join(parts), data)
+
+
+def measure_growth(args: argparse.Namespace) -> Report:
+    """Compare sizes of the image."""
+    images, model = samples.load_images(args.frames), _model(args)
+    if model.size is None:
+        from road_seg_ros import checkpoint
+
+        size = checkpoint.load_info(model.path).input
+        model = dataclasses.replace(model, size=(size.height, size.width))
+    segmenters, missing = samples.open_segmenters(model, args.choices or EVERYTHING)
+    info = next(iter(segmenters.values())).info
+    found = growth.measure(segmenters, images.images[0], args.repeats or REPEATS_OF_A_SIZE)
+    memory = growth.memory_over_time(segmenters, images.images[0], MEMORY_ROUNDS)
+    if args.chart:
+        chart.draw_growth(found, args.chart)
+    runs = len(growth.SIZES) * len(segmenters)
+    parts = [
+        _describe_model(info.describe(), images, model.size),
+        tables.growth_table(found),
+        f'Memory of this process with all of them, after {runs}, {runs * MEMORY_ROUNDS // 2} and '
+        f'{runs * MEMORY_ROUNDS} more images of all sizes: '
+        f'{memory[0]:.0f}, {memory[MEMORY_ROUNDS // 2 - 1]:.0f}, {memory[-1]:.0f} MB',
+        *([_list_missing(missing)] if missing else []),
+    ]
+    data = {
+        'model': info.describe(),
+        'engines': {name: dataclasses.asdict(result) for name, result in found.items()},
+        'memory_mb': memory,
+        'missing': missing,
+    }
+    return Report('\n\n'.join(parts), data)
+
+
+def measure_node(args: argparse.Namespace) -> Report:
+    """Run the whole node over DDS."""
+    if args.size is not None:
+        raise UsageError(
+            '--size does not go with --ros: the node runs the size that its model has'
+        )
+    results = [
+        ros_graph.measure_node(
+            _model(args), choice, args.frames, profile, args.rates, args.seconds
+        )
+        for choice in args.choices or AUTO
+        for profile in ros_graph.TRANSPORTS
+    ]
+    if args.chart:
+        chart.draw_nodes(results, args.chart)
+    starts = ', '.join(f'{r.engine} {r.start_s:.1f} s ({r.transport})' for r in results)
+    parts = [
+        f'Middleware: {results[0].middleware}',
+        tables.node_table(results),
+        f'From the start of the node to the first mask: {starts}',
+    ]
+    return Report('\n\n'.join(parts), {'nodes': [dataclasses.asdict(r) for r in results]})
+
+
+def measure_transport(args: argparse.Namespace) -> Report:
+    """Send images straight from a camera to a viewer."""
+    runs = [
+        ros_graph.measure_transport(
+            args.frames, publisher, subscriber, reliability, TRANSPORT_IMAGES, TRANSPORT_HZ
+        )
+        for publisher, subscriber in itertools.product(ros_graph.TRANSPORTS, repeat=2)
+        for reliability in ros_graph.RELIABILITIES
+    ]
+    return Report(
+        tables.transport_table(runs), {'transports': [dataclasses.asdict(run) for run in runs]}
+    )
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Turn '160x576' into (160, 576)."""
+    try:
+        return geometry.parse_size(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def parse_rates(text: str) -> list[float]:
+    """Turn '10,30' into [10.0, 30.0]."""
+    try:
+        rates = [float(part) for part in text.split(',')]
+    except ValueError:
+        rates = []
+    if not rates or not all(0 < rate <= 1000 for rate in rates):
+        raise argparse.ArgumentTypeError(f'must be rates in Hz, like 10,30,60, got {text!r}')
+    return rates
+
+
+def parse_names(known: Sequence[str]) -> Callable[[str], list[str]]:
+    """Return what turns 'fp32,int8' into a list of known names."""
+
+    def parse(text: str) -> list[str]:
+        names = text.split(',')
+        if unknown := [name for name in names if name not in known]:
+            raise argparse.ArgumentTypeError(
+                f'must be of {", ".join(known)}, with commas between, got {unknown[0]!r}'
+            )
+        return names
+
+    return parse
+
+
+def at_least_one(text: str) -> int:
+    """Turn '200' into 200."""
+    if not text.isascii() or not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f'must be a whole number of at least 1, got {text!r}')
+    return int(text)
+
+
+def _model(args: argparse.Namespace) -> Model:
+    return Model(args.model, args.device, args.size)
+
+
+def _describe_model(description: str, images: Images, size: tuple[int, int] | None) -> str:
+    text = f'{description}. {images.describe()}'
+    return text if size is None else f'{text}, each seen at {size[0]}x{size[1]}'
+
+
+def _list_missing(missing: dict[str, str]) -> str:
+    return '\n'.join(['Not here:', *(f'- {name}: {why}' for name, why in missing.items())])
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog='road_seg_benchmark',
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    what = parser.add_mutually_exclusive_group()
+    for option, measure in (
+        ('--growth', measure_growth),
+        ('--ros', measure_node),
+        ('--transport', measure_transport),
+    ):
+        what.add_argument(
+            option, dest='measure', action='store_const', const=measure, help=measure.__doc__
+        )
+    parser.set_defaults(measure=measure_engines)
+    parser.add_argument(
+        '--frames',
+        metavar='DIR',
+        help='folder of images, video, KITTI folder or rosbag2; default: a synthetic drive',
+    )
+    parser.add_argument('--model', default='', help='model file; default: the one that ships')
+    parser.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N')
+    parser.add_argument(
+        '--engine',
+        type=parse_names(ENGINES),
+        help='auto, torch, openvino, or several with commas; default: everything that this '
+        'machine has (with --ros: auto)',
+    )
+    parser.add_argument(
+        '--precision',
+        type=parse_names(PRECISIONS),
+        help='auto, fp32, fp16, bf16, int8, or several with commas',
+    )
+    parser.add_argument(
+        '--size',
+        type=parse_size,
+        help='HEIGHTxWIDTH that the network sees, like 160x576; default: as the model says',
+    )
+    parser.add_argument(
+        '--repeats',
+        type=at_least_one,
+        help=f'images for each engine, default {REPEATS}; with --growth, for each size as well, '
+        f'default {REPEATS_OF_A_SIZE}',
+    )
+    parser.add_argument(
+        '--startups', type=int, default=3, help='starts of a process, 0 for none, default 3'
+    )
+    parser.add_argument(
+        '--rates', type=parse_rates, default=[10.0, 30.0, 60.0], help='Hz, default 10,30,60'
+    )
+    parser.add_argument(
+        '--seconds', type=float, default=20.0, help='at each rate, default 20', metavar='S'
+    )
+    parser.add_argument('--json', type=Path, help='write the figures to this file')
+    parser.add_argument('--chart', type=Path, help='draw them to this PNG file')
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Read the command line, measure and report. Returns the exit status."""
+    parser = _parser()
+    args = parser.parse_args(arguments)
+    args.choices = None
+    if args.engine or args.precision:
+        pairs = itertools.product(args.engine or ['auto'], args.precision or ['auto'])
+        args.choices = [Choice(*pair) for pair in pairs]
+    try:
+        if args.seconds <= 0 or args.startups < 0:
+            raise UsageError('--seconds must be above 0, and --startups at least 0')
+        if args.chart and args.measure is measure_transport:
+            raise UsageError('--chart does not go with --transport, which has nothing to draw')
+        if args.chart:
+            chart.check_installed()
+        for path in filter(None, (args.json, args.chart)):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        here, before = machine.this_machine(), machine.load()
+        report = args.measure(args)
+        after = machine.load()
+    except (ValueError, OSError, ChartError, GraphError, StartupError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 2
+    loads = [f'{minute:.2f} ({five:.2f} over 5 minutes)' for minute, five, _ in (before, after)]
+    print(f'{here.describe()}\n- load: {loads[0]} at the start, {loads[1]} at the end\n')
+    print(report.text)
+    if args.json:
+        data = {'machine': dataclasses.asdict(here), 'load': [before, after], **report.data}
+        args.json.write_text(json.dumps(data, indent=1), encoding='utf-8')
+    return 0
