@@ -80,6 +80,7 @@ setup(
             'packaging>=21.3',
             'psutil>=5.9',
             'pytest>=7.0',
+            'pytest-xdist>=3.0',
             'pyyaml>=6.0',
             'rosbags-image>=0.10',
             'ruff>=0.13',

@@ -30,6 +30,11 @@ def main(args: list[str] | None = None) -> NoReturn:
         status = _run(args)
     except SystemExit:
         status = 0
+    except Exception:
+        if not _told_to_stop():
+            raise
+    if _told_to_stop():  # whatever native code made of the exit on its way through
+        status = 0
     sys.stdout.flush()
     sys.stderr.flush()
     # Everything is closed; Python would take another second or two to tear the engines down.
@@ -51,6 +56,10 @@ def _end_on_signals() -> None:
         os._exit(0)
 
     threading.Thread(target=end_after_grace, name='end_after_grace', daemon=True).start()
+
+
+def _told_to_stop() -> bool:
+    return signal.getsignal(STOP_SIGNALS[0]) == signal.SIG_IGN  # _exit_once did that
 
 
 def _exit_once(*_: object) -> NoReturn:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import itertools
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -19,6 +18,7 @@ from rosgraph_msgs.msg import Clock
 
 from road_seg_ros.bag_qos import recorded_profile
 from road_seg_ros.bags import Bag, Topic
+from road_seg_ros.message_types import find_message_type
 from road_seg_ros.stop import Stop
 
 NS = 1_000_000_000
@@ -304,9 +304,8 @@ def mean_period_ns(bag: Bag, topics: Iterable[Topic]) -> int:
 
 
 def _publisher(node: Node, topic: Topic, qos: QoSProfile) -> Publisher:
-    package, kind, name = topic.type.split('/')
     try:
-        message_type = getattr(importlib.import_module(f'{package}.{kind}'), name)
-    except (ImportError, AttributeError) as error:
-        raise PlayError(f'{topic.type} is not installed') from error
+        message_type = find_message_type(topic.type)
+    except LookupError as error:
+        raise PlayError(str(error)) from error
     return node.create_publisher(message_type, topic.name, qos)

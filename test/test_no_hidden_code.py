@@ -17,6 +17,8 @@ NAMES = {
     *('torch.load', 'torch.jit.load', 'torch.hub.load', 'torch.package.PackageImporter'),
     *('yaml.load', 'yaml.unsafe_load', 'yaml.full_load'),
 }
+# This one imports nothing but generated message classes: test_message_types.py.
+TRUSTED = {ROOT / 'road_seg_ros' / 'message_types.py': {'importlib.import_module'}}
 KEYWORDS = {'shell', 'allow_pickle'}  # of any call, unless the constant False
 
 
@@ -53,7 +55,9 @@ def run_from_data(source: str) -> list[str]:
 
 @pytest.mark.parametrize('path', SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_nothing_in_the_package_runs_what_it_reads(path: Path) -> None:
-    assert run_from_data(path.read_text(encoding='utf-8')) == []
+    found = run_from_data(path.read_text(encoding='utf-8'))
+    trusted = TRUSTED.get(path, set())
+    assert [line for line in found if line.partition(': ')[2] not in trusted] == []
 
 
 @pytest.mark.parametrize(

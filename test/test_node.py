@@ -591,6 +591,24 @@ def _catches(pid: int, number: signal.Signals) -> bool:
     return bool(caught >> (number - 1) & 1)
 
 
+@pytest.mark.parametrize('outcome', ['raise RuntimeError("cannot convert")', 'return 1'])
+def test_an_exit_that_native_code_turned_into_an_error_is_still_one(outcome: str) -> None:
+    program = f"""
+import os, signal
+from road_seg_ros import main
+def run(args):
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        signal.pause()
+    except SystemExit:
+        {outcome}
+main._run = run
+main.main()
+"""
+    result = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True)
+    assert (result.returncode, result.stderr) == (0, '')
+
+
 @pytest.mark.parametrize('stop', [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize('after_s', [0.0, 0.3, 1.0, 2.0])
 def test_a_signal_during_start_up_ends_the_node(

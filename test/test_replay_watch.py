@@ -13,6 +13,7 @@ from graph import BEST_EFFORT, Client, ReplacedEngine, ros, running_node, wait_f
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image
 
+from road_seg_ros.engines import Engine, Segmentation, Wanted
 from road_seg_ros.replay_watch import ReplayWatch
 
 NODE = '/road_seg'
@@ -77,15 +78,15 @@ def test_images_are_unanswered_until_their_masks_are_out(client: Client, tiny_mo
     watch = ReplayWatch(client, {NODE: '/camera/image_raw'})
     go_on = threading.Event()
 
-    def slowly(engine: object, pixels: np.ndarray) -> object:
+    def slowly(engine: Engine, image: np.ndarray, wanted: Wanted) -> Segmentation:
         go_on.wait()
-        return engine(pixels)
+        return engine.submit(image, wanted)
 
     with running_node(model_path=str(tiny_model), engine='torch') as node:
         ReplacedEngine(node._segmenter, slowly)
         masks = client.listen('mask')
         client.wait_until_matched()
-        client.send(PIXELS)
+        wait_for(lambda: client.send(PIXELS) and node._health.received, 'the node to hear it')
         try:
             wait_for(lambda: not watch.inactive(), 'a report')
             watch.forget()
