@@ -5,7 +5,7 @@ The least time that this machine could take for the network, from its arithmetic
     python -m training.roofline --size 160x576 --width 1.0 --head fc1024
 
 Counts floating-point operations and bytes of each part of the network, measures the machine's peak
-(the best of a matrix product and of a convolution, and a sum of vectors for the memory), and
+(the best of a matrix product and of convolutions, and a sum of vectors for the memory), and
 prints Markdown. A part cannot take less than its arithmetic at peak or its bytes at peak,
 whichever is more; the sum of these is the floor.
 """
@@ -13,13 +13,16 @@ whichever is more; the sum of these is the floor.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -31,6 +34,7 @@ from road_seg_ros.geometry import parse_size
 BYTES = {'fp32': 4, 'fp16': 2, 'bf16': 2, 'int8': 1}
 DTYPES = {'fp32': torch.float32, 'fp16': torch.float16, 'bf16': torch.bfloat16}
 REPEATS, WARM_UP = 15, 3
+CHAIN = 12  # convolutions
 MATRIX = {'cpu': 2048, 'cuda': 8192}  # rows and columns
 VECTOR = {'cpu': 2**26, 'cuda': 2**28}  # floats: far more than any cache holds
 CONVOLUTION = {'cpu': (1, 256, 56, 192), 'cuda': (16, 512, 56, 192)}  # like the network's own
@@ -130,6 +134,8 @@ def measure_peak(device: torch.device) -> Peak:
         flops[name] = max(product, _convolution_flops(device, dtype))
     a, b = (torch.randint(-128, 127, (size, size), device=device).to(torch.int8) for _ in 'ab')
     flops['int8'] = 2 * size**3 / _best_s(lambda: torch._int_mm(a, b), device)
+    if device.type == 'cpu' and importlib.util.find_spec('openvino'):
+        flops['int8'] = max(flops['int8'], _openvino_int8_flops())
     x, y = (torch.rand(VECTOR[device.type], device=device) for _ in range(2))
     total = torch.empty_like(x)
     moved = 3 * x.numel() * x.element_size()
@@ -143,6 +149,32 @@ def _convolution_flops(device: torch.device, dtype: torch.dtype) -> float:
     layer, pixels = (t.to(memory_format=torch.channels_last) for t in (layer, pixels))
     flop = 2 * 9 * channels**2 * images * height * width
     return flop / _best_s(lambda: layer(pixels), device)
+
+
+def _openvino_int8_flops() -> float:
+    """Return what a chain of int8 convolutions reaches; its ends, in float, hardly count."""
+    from openvino import Model, opset13
+
+    from road_seg_ros.engines.openvino_engine import core
+
+    def rounded(values: Any, low: float, high: float, levels: int) -> Any:
+        limits = [np.float32(limit) for limit in (low, high)]
+        return opset13.fake_quantize(values, *limits, *limits, levels)
+
+    _, channels, height, width = CONVOLUTION['cpu']
+    rng = np.random.default_rng(0)
+    pixels = x = opset13.parameter(CONVOLUTION['cpu'], np.float32)
+    for _ in range(CHAIN):
+        weights = rng.normal(0, 0.02, (channels, channels, 3, 3)).astype(np.float32)
+        weights = rounded(opset13.constant(weights), -0.1, 0.1, 255)
+        ones = [1, 1]
+        x = opset13.convolution(rounded(x, 0.0, 4.0, 256), weights, ones, ones, ones, ones)
+        x = opset13.relu(x)
+    compiled = core().compile_model(Model([x], [pixels]), 'CPU', {'PERFORMANCE_HINT': 'LATENCY'})
+    request = compiled.create_infer_request()
+    values = np.abs(rng.normal(0, 1, CONVOLUTION['cpu'])).astype(np.float32)
+    flop = CHAIN * 2 * 9 * channels**2 * height * width
+    return flop / _best_s(lambda: request.infer([values]), torch.device('cpu'))
 
 
 def _best_s(call: Callable[[], object], device: torch.device) -> float:
@@ -162,25 +194,20 @@ def _best_s(call: Callable[[], object], device: torch.device) -> float:
 def floor_table(parts: dict[str, Work], peak: Peak) -> str:
     """Return a row for each part, and one for all of them."""
     precisions = list(peak.flops)
-    whole = Work(*(sum(getattr(w, f) for w in parts.values()) for f in Work.__annotations__))
-    rows = []
-    for name, work in (*parts.items(), ('together', whole)):
-        floors = [
-            sum(
-                peak.floor_ms(part, p)
-                for part in ([work] if work is not whole else parts.values())
-            )
-            for p in precisions
-        ]
-        rows.append(
+    figures = np.array(
+        [
             [
-                name,
-                f'{work.flop / 1e9:.2f}',
-                f'{work.weights / 1e6:.2f}',
-                f'{work.activations / 1e6:.2f}',
-                *(f'{floor:.2f}' for floor in floors),
+                *(work.flop / 1e9, work.weights / 1e6, work.activations / 1e6),
+                *(peak.floor_ms(work, precision) for precision in precisions),
             ]
-        )
+            for work in parts.values()
+        ]
+    )
+    figures = np.vstack([figures, figures.sum(axis=0)])
+    rows = [
+        [name, *(f'{value:.2f}' for value in row)]
+        for name, row in zip([*parts, 'together'], figures, strict=True)
+    ]
     heads = ['part', 'GFLOP', 'weights, M', 'activations in and out, M']
     return markdown.table([*heads, *(f'floor {p}, ms' for p in precisions)], rows)
 
