@@ -119,8 +119,9 @@ class PixelPipeline:
 
 def road_probability(log_odds: torch.Tensor, size: torch.Size) -> torch.Tensor:
     """
-    Return the road probability at the image's size, as the CPU engines make it.
+    Return the road probability at the image's size: the sigmoid, then bilinear interpolation.
 
+    The CPU engines do the same, but round to 8 bits in between: one level of 255 at most.
     log_odds: float32 (h, w); size: (H, W). Returns a new float32 (H, W), 0..1.
     """
     probability = torch.sigmoid(log_odds)
@@ -161,7 +162,7 @@ def fold(network: FCN8, info: ModelInfo) -> tuple[FCN8, torch.Tensor, torch.Tens
     for layer in (network.score7, network.score4, network.score3):
         layer.weight.div_(scale)
 
-    # One channel, and not a transposed convolution: of so few channels those are slow.
+    # One channel, and a plain convolution, which libraries compute better with so few channels.
     last = network.upsample3
     places = nn.Conv2d(len(last.weight), last.stride[0] ** 2, 3, padding=1).requires_grad_(False)
     places.weight.copy_(torch.from_numpy(by_place(last.weight.numpy())) / info.temperature)
