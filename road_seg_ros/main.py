@@ -63,6 +63,7 @@ def _exit_once(*_: object) -> NoReturn:
 
 
 def _run(args: list[str] | None) -> int:
+    began = time.monotonic()
     import rclpy
     from rclpy.exceptions import ParameterException
     from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
@@ -84,6 +85,7 @@ def _run(args: list[str] | None) -> int:
         with contextlib.suppress(ImportError):  # configure tells
             engines.preload()
         node = RoadSegNode()
+        node.get_logger().info(f'libraries ready; seconds: {time.monotonic() - began:.2f}')
         if node.autostart and not node.start():
             return 1 if rclpy.ok() else 0
         executor = SingleThreadedExecutor()

@@ -104,6 +104,8 @@ class RoadSegNode(LifecycleNode):
         self._thread = threading.Thread(target=self._run_inference, name='inference', daemon=True)
         self._thread.start()
         engine = self._segmenter.engine
+        took = ', '.join(f'{stage} {s:.2f}' for stage, s in self._segmenter.start_s.items())
+        self.get_logger().info(f'model ready; seconds: {took}')
         why = f' ({self._segmenter.why})' if self._segmenter.why else ''
         self.get_logger().info(
             f'{self._segmenter.info.describe()}; {engine.name} {engine.precision} on '

@@ -12,6 +12,7 @@ import contextlib
 import ctypes
 import gc
 import os
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
@@ -35,6 +36,7 @@ class RoadSegmenter:
     def __init__(self, engine: Engine, info: ModelInfo, why: str = '') -> None:
         self.engine = engine
         self.why = why  # it was chosen, for a log
+        self.start_s: dict[str, float] = {}  # what took how many seconds until it was ready
         self.info = info
         self.threshold = info.threshold
 
@@ -53,11 +55,20 @@ class RoadSegmenter:
         as `engines.choose` takes them.
         CheckpointError or EngineError (both ValueErrors) say what is wrong and what to set.
         """
+        times = [time.perf_counter()]
         model = checkpoint.read(path)
         choice = engines.choose(model, device, engine, precision)
-        segmenter = cls(choice.create(model), model.info, choice.why)
+        times.append(time.perf_counter())
+        made = choice.create(model)
+        times.append(time.perf_counter())
+        segmenter = cls(made, model.info, choice.why)
         # The first run allocates and tunes; better now than on the first camera image.
         segmenter(np.zeros((model.info.input.height, model.info.input.width, 3), np.uint8))
+        times.append(time.perf_counter())
+        # Only OpenVINO's engine has a cache.
+        how = 'from the cache' if getattr(made, 'from_cache', False) else 'made'
+        stages = ('model file read', f'engine {how}', 'first run')
+        segmenter.start_s = dict(zip(stages, np.diff(times).tolist(), strict=True))
         return segmenter
 
     @property

@@ -78,16 +78,21 @@ def test_an_engine_from_the_cache_answers_as_the_first_one(
     pytest.importorskip('openvino', reason='openvino is not installed')
     image = synthetic.render(0, 94, 310).image
 
+    stages: list[str] = []
+
     def answer() -> np.ndarray:
         segmenter = RoadSegmenter.from_checkpoint(tiny_model, device='cpu', engine='openvino')
+        stages[:] = segmenter.start_s
         return segmenter(image).confidence
 
     first = answer()
+    assert stages == ['model file read', 'engine made', 'first run']
     [entry] = folder.iterdir()
     built = []
     build = openvino_graph.build
     monkeypatch.setattr(openvino_graph, 'build', lambda *a: built.append(1) or build(*a))
     np.testing.assert_array_equal(answer(), first)
+    assert stages[1] == 'engine from the cache'
     assert not built
     # An entry that is whole but not what its name says.
     compiled_cache.write(entry.name.removesuffix(compiled_cache.SUFFIX), CONTENT)

@@ -78,7 +78,7 @@ class OpenVinoEngine(CpuEngine):
                 )
             ranges = ranges or quantization.read(checkpoint)
         super().__init__(checkpoint.info.input, precision)
-        self._compiled = _compiled(checkpoint, precision, ranges)
+        self._compiled, self.from_cache = _compiled(checkpoint, precision, ranges)
 
     def run(self, pixels: np.ndarray) -> np.ndarray:
         """uint8 (H, W, 3) BGR -> round(255 x road probability), uint8 (H, W)."""
@@ -91,8 +91,10 @@ class OpenVinoEngine(CpuEngine):
         self._compiled = None
 
 
-def _compiled(checkpoint: Checkpoint, precision: str, ranges: Quantization | None) -> Any:
-    """Compile the network, or take what an earlier start compiled."""
+def _compiled(
+    checkpoint: Checkpoint, precision: str, ranges: Quantization | None
+) -> tuple[Any, bool]:
+    """Compile the network, or take what an earlier start compiled; say whether it did."""
     options = {
         'PERFORMANCE_HINT': 'LATENCY',
         'INFERENCE_PRECISION_HINT': TYPE_NAMES[precision],
@@ -101,7 +103,7 @@ def _compiled(checkpoint: Checkpoint, precision: str, ranges: Quantization | Non
     key = _fingerprint(checkpoint, ranges, options)
     if (content := compiled_cache.read(key)) is not None:
         try:
-            return core().import_model(content, 'CPU', options)
+            return core().import_model(content, 'CPU', options), True
         except RuntimeError:
             pass  # of another kind than its name says; made again below
     weights = {name: tensor.numpy() for name, tensor in checkpoint.network().state_dict().items()}
@@ -110,7 +112,7 @@ def _compiled(checkpoint: Checkpoint, precision: str, ranges: Quantization | Non
     stream = io.BytesIO()
     compiled.export_model(stream)
     compiled_cache.write(key, stream.getvalue())
-    return compiled
+    return compiled, False
 
 
 def _fingerprint(
