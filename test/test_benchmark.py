@@ -107,16 +107,26 @@ def test_a_gpu_that_is_not_there_has_no_memory(monkeypatch: pytest.MonkeyPatch) 
 def test_engines_are_compared(
     tiny_model: Path, frames: Path, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(latency, 'STREAM_S', 0.05)
+    monkeypatch.setattr(latency, 'FEWEST_IN_STREAM', 2)
+    monkeypatch.setattr(latency, 'STREAM_S', 0.01)
     report, picture = tmp_path / 'made' / 'report.json', tmp_path / 'chart.png'
     arguments = ['--frames', str(frames), '--model', str(tiny_model), '--device', 'cpu']
     arguments += ['--engine', 'torch,auto', '--precision', 'fp32,int8', '--repeats', '4']
-    arguments += ['--startups', '1', '--json', str(report), '--chart', str(picture)]
+    arguments += [
+        '--size',
+        '32x64',
+        '--startups',
+        '1',
+        '--json',
+        str(report),
+        '--chart',
+        str(picture),
+    ]
     assert main(arguments) == 0
     data = json.loads(report.read_text())
     output = capsys.readouterr().out
     assert '3 images of' in output
-    assert ', the first 3: 310x94\n' in output
+    assert ', the first 3: 310x94, each seen at 32x64\n' in output
     assert '- torch int8: engine torch runs fp32 and bf16 on the CPU, not int8' in output
 
     torch = data['engines']['torch fp32']
@@ -153,13 +163,14 @@ def test_a_size_of_the_network_is_used_and_not_remembered(tiny_model: Path, engi
 def test_nothing_of_training_and_nothing_of_ros_is_needed(tiny_model: Path, frames: Path) -> None:
     arguments = ['--frames', str(frames), '--model', str(tiny_model), '--engine', 'torch']
     arguments += ['--precision', 'fp32', '--device', 'cpu', '--repeats', '4', '--startups', '0']
+    arguments += ['--size', '32x64']
     code = f"""
 import sys
 for name in ('rclpy', 'sensor_msgs', 'std_msgs', 'builtin_interfaces', 'matplotlib'):
     sys.modules[name] = None
 from road_seg_ros.benchmark import latency
 from road_seg_ros.benchmark.cli import main
-latency.STREAM_S = 0.05
+latency.STREAM_S, latency.FEWEST_IN_STREAM = 0.01, 2
 assert main({arguments!r}) == 0
 print({{'training', 'torchvision', 'lightning'}} & set(sys.modules))
 """
@@ -205,6 +216,7 @@ def test_growth_sees_every_size(
     report, picture = tmp_path / 'report.json', tmp_path / 'chart.png'
     arguments = ['--growth', '--frames', str(frames), '--model', str(tiny_model)]
     arguments += ['--engine', 'torch', '--device', 'cpu', '--precision', 'fp32', '--repeats', '2']
+    arguments += ['--size', '32x64']
     assert main([*arguments, '--json', str(report), '--chart', str(picture)]) == 0
     data = json.loads(report.read_text())
     durations = data['engines']['torch fp32']['durations']

@@ -69,7 +69,8 @@ def test_every_launch_argument_has_its_row(file: str, arguments: tuple[Argument,
 
 
 @pytest.mark.parametrize(
-    'name', ['README.md', 'training/README.md', 'road_seg_ros/weights/README.md']
+    'name',
+    ['README.md', 'PERFORMANCE.md', 'training/README.md', 'road_seg_ros/weights/README.md'],
 )
 def test_every_link_leads_somewhere(name: str) -> None:
     path = ROOT / name
