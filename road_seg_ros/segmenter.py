@@ -65,8 +65,7 @@ class RoadSegmenter:
         # The first run allocates and tunes; better now than on the first camera image.
         segmenter(np.zeros((model.info.input.height, model.info.input.width, 3), np.uint8))
         times.append(time.perf_counter())
-        # Only OpenVINO's engine has a cache.
-        how = 'from the cache' if getattr(made, 'from_cache', False) else 'made'
+        how = 'from the cache' if made.from_cache else 'made'
         stages = ('model file read', f'engine {how}', 'first run')
         segmenter.start_s = dict(zip(stages, np.diff(times).tolist(), strict=True))
         return segmenter

@@ -142,6 +142,19 @@ def test_channel_order_and_scale_come_from_the_model(tmp_path: Path) -> None:
     assert np.abs(difference).max() <= 1
 
 
+@pytest.mark.parametrize('engine', ['torch', 'openvino'])
+def test_a_result_stays_when_the_next_image_is_segmented(tiny_model: Path, engine: str) -> None:
+    if engine == 'openvino':
+        pytest.importorskip('openvino')
+    segmenter = RoadSegmenter.from_checkpoint(tiny_model, 'cpu', engine)
+    size = segmenter.info.input.height, segmenter.info.input.width  # nothing is resized
+    first = segmenter(synthetic.render(0, *size).image)
+    before = first.confidence.copy()
+    other = segmenter(synthetic.render(1, *size).image)
+    assert (other.confidence != before).any()
+    assert (first.confidence == before).all()
+
+
 def test_an_image_keeps_its_shape_inside(tiny: RoadSegmenter) -> None:
     sizes = []
 

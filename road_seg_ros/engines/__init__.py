@@ -66,6 +66,7 @@ class Engine(Protocol):
     name: str  # torch or openvino
     device: str  # cpu, cuda:0, ...
     precision: str  # fp32, fp16, bf16 or int8
+    from_cache: bool  # whether an earlier start compiled it
 
     def submit(self, image: np.ndarray, wanted: Wanted) -> Callable[[], Segmentation]:
         """
@@ -173,7 +174,7 @@ def preload() -> None:
 
     ImportError if one is missing.
     """
-    import road_seg_ros.segmenter  # noqa: F401
+    import road_seg_ros.checkpoint  # noqa: F401
     from road_seg_ros.engines.devices import may_have_gpu
 
     if _has_openvino():
