@@ -61,6 +61,7 @@ class Soak:
     def __init__(self, model: Path, node: Process, client: Client, choose: random.Random) -> None:
         self.model, self.node, self.client, self.choose = model, node, client, choose
         self.camera = ExitStack()
+        self.camera_process: Process | None = None
         self.picture = synthetic.render(0, 94, 310).image
         self.latencies_ms: list[float] = []
         self.memory_mb: list[float] = []  # before the first fault, after each happened once
@@ -129,7 +130,7 @@ class Soak:
         self.camera.close()
         self.camera_starts += 1
         arguments = ('--reliability', reliability, '--rate', f'{rate}')
-        self.camera.enter_context(camera_process(*arguments))
+        self.camera_process = self.camera.enter_context(camera_process(*arguments))
 
     def _change_state(self, *transitions: int) -> None:
         for transition in transitions:
@@ -159,6 +160,7 @@ class Soak:
 
     def camera_restart(self) -> None:
         """Camera killed and started under any policy."""
+        self.camera_process.kill()
         self.start_camera(self.choose.choice(('reliable', 'best_effort')))
 
     def flood(self) -> None:

@@ -591,6 +591,22 @@ def _catches(pid: int, number: signal.Signals) -> bool:
     return bool(caught >> (number - 1) & 1)
 
 
+@pytest.mark.parametrize('stop', [signal.SIGINT, signal.SIGTERM])
+def test_a_node_that_ends_leaves_no_shared_memory(
+    client: Client, tiny_model: Path, stop: signal.Signals
+) -> None:
+    memory = Path('/dev/shm')
+    before = {path.name for path in memory.iterdir()}
+    with node_process('-p', f'model_path:={tiny_model}') as process:
+        client.wait_for_status('waiting for the first image')
+        mapped = Path(f'/proc/{process.pid}/maps').read_text()
+        own = set(re.findall(f'{memory}/(fast[a-z]+_[0-9a-f]{{16}})', mapped)) - before
+        assert own
+        process.send_signal(stop)
+        assert process.wait(20) == 0
+    assert not own & {path.name for path in memory.iterdir()}
+
+
 @pytest.mark.parametrize('outcome', ['raise RuntimeError("cannot convert")', 'return 1'])
 def test_an_exit_that_native_code_turned_into_an_error_is_still_one(outcome: str) -> None:
     program = f"""
