@@ -50,8 +50,7 @@ from road_seg_ros.transport import profile_environment
 
 RECOVERY_S = 15.0
 PAUSE_S = 1.5  # between one fault's recovery and the next fault
-# It grew by 172 MB in 10 minutes and by 173 MB in 20, as one size of image after the other is met.
-MOST_GROWTH_MB = 200.0
+MOST_GROWTH_MB = 50.0
 DOMAIN = '102'  # tests take 1 to 100
 COUNTERS = ('received', 'published', 'dropped', 'rejected', 'errors')
 
