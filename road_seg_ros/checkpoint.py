@@ -18,15 +18,16 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from safetensors import SafetensorError, deserialize
+from safetensors.numpy import load as arrays_of
 
 from road_seg_ros import __version__
+from road_seg_ros.architecture import Architecture
 from road_seg_ros.geometry import network_size
 from road_seg_ros.resources import PACKAGE, find_resource
 
-if TYPE_CHECKING:  # seconds to import, and not needed to run what was compiled before
-    import torch
-
+if TYPE_CHECKING:  # torch takes seconds to import, and OpenVINO runs the network without it
     from road_seg_ros.fcn8 import FCN8
 
 FORMAT = 'road_seg_ros checkpoint'
@@ -62,13 +63,11 @@ class Normalization:
         if min(self.std) <= 0 or self.scale <= 0:
             raise ValueError('scale and std must be above 0')
 
-    def gain_and_offset(self) -> tuple[torch.Tensor, torch.Tensor]:
+    def gain_and_offset(self) -> tuple[np.ndarray, np.ndarray]:
         """Return float32 (3, 1, 1) each: the input is image * gain + offset, in channel_order."""
-        import torch
-
-        mean = torch.tensor(self.mean)[:, None, None]
-        std = torch.tensor(self.std)[:, None, None]
-        return self.scale / std, -mean / std
+        mean = np.array(self.mean, np.float32)[:, None, None]
+        std = np.array(self.std, np.float32)[:, None, None]
+        return np.float32(self.scale) / std, -mean / std
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,23 +153,39 @@ class Checkpoint:
         """
         Return the network (float32, on the CPU, in evaluation mode).
 
-        CheckpointError if its weights are not those of its architecture, or not finite.
+        CheckpointError as for `weights`.
         """
-        from safetensors.torch import load as tensors_of
+        import torch
 
         from road_seg_ros.fcn8 import FCN8
 
-        try:
+        weights = {name: torch.from_numpy(array) for name, array in self.weights().items()}
+        with torch.device('meta'):  # without weights of its own, which would be thrown away
             network = FCN8(**self.info.architecture)
+        network.load_state_dict(weights, assign=True)
+        return network.eval()
+
+    def weights(self) -> dict[str, np.ndarray]:
+        """
+        Return the weights and biases by their names in the network's state_dict, float32 each.
+
+        CheckpointError if they are not those of the network's architecture, or not finite.
+        """
+        try:
+            architecture = Architecture(**self.info.architecture)
         except (TypeError, ValueError) as error:
             raise CheckpointError(
                 f'{self.path} describes a network this version cannot build: {error}; '
                 'train or export it again with this version'
             ) from error
-        tensors = tensors_of(self.content)
-        _check_tensors(self.path, tensors, network.state_dict())
-        network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
-        return network.eval()
+        try:
+            arrays = arrays_of(self.content)
+        except KeyError as error:  # bfloat16, for one
+            raise CheckpointError(
+                f'{self.path} holds numbers of type {error}, not float16; export it again'
+            ) from error
+        _check_weights(self.path, arrays, architecture.weight_shapes())
+        return {name: array.astype(np.float32) for name, array in arrays.items()}
 
 
 def find(model_path: str | os.PathLike[str] = '') -> Path:
@@ -312,24 +327,22 @@ def _read_info(path: Path, metadata: Mapping[str, str]) -> ModelInfo:
         ) from error
 
 
-def _check_tensors(
-    path: Path, tensors: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]
+def _check_weights(
+    path: Path, arrays: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]]
 ) -> None:
-    import torch
-
     again = 'copy the file again or train the model again'
-    if missing := sorted(expected.keys() - tensors.keys()):
+    if missing := sorted(shapes.keys() - arrays.keys()):
         raise CheckpointError(f'{path} lacks {len(missing)} weights, first {missing[0]}; {again}')
-    if extra := sorted(tensors.keys() - expected.keys()):
+    if extra := sorted(arrays.keys() - shapes.keys()):
         raise CheckpointError(
             f'{path} holds {len(extra)} weights that its network has no place for, '
             f'first {extra[0]}; {again}'
         )
-    for name, tensor in tensors.items():
-        if tensor.shape != expected[name].shape:
+    for name, array in arrays.items():
+        if array.shape != shapes[name]:
             raise CheckpointError(
-                f'{path}: {name} has shape {tuple(tensor.shape)}, its network needs '
-                f'{tuple(expected[name].shape)}; {again}'
+                f'{path}: {name} has shape {array.shape}, its network needs {shapes[name]}; '
+                f'{again}'
             )
-        if not tensor.is_floating_point() or not torch.isfinite(tensor).all():
+        if array.dtype.kind != 'f' or not np.isfinite(array).all():
             raise CheckpointError(f'{path}: {name} holds values that are not finite; {again}')

@@ -12,12 +12,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from road_seg_ros.architecture import UPSAMPLING, Architecture
 from road_seg_ros.geometry import STRIDE
-
-# Channels of VGG-16's thirteen 3x3 convolutions, block by block; a 2x2 max pool ends each block.
-VGG16_BLOCKS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
-# Layers 6 and 7 as convolutions: (channels, kernel size of layer 6).
-HEADS = {'fc4096': (4096, 7), 'fc1024': (1024, 3), 'none': None}
 
 
 class FCN8(nn.Module):
@@ -39,35 +35,23 @@ class FCN8(nn.Module):
         dropout: float = 0.5,
     ) -> None:
         super().__init__()
-        if not 0.0 < width <= 4.0:
-            raise ValueError(f'width must be above 0 and at most 4, got {width}')
-        if head not in HEADS:
-            raise ValueError(f'head must be one of {", ".join(HEADS)}, got {head!r}')
-        if classes < 2:
-            raise ValueError(f'classes must be at least 2, got {classes}')
+        architecture = Architecture(width, head, classes)
         self.width = width
         self.head_name = head
         self.classes = classes
 
-        blocks = [[_scaled(channels, width) for channels in block] for block in VGG16_BLOCKS]
+        blocks = architecture.blocks()
         self.features = _vgg16_features(blocks)  # torchvision's indices: features.0 .. features.30
         pool3, pool4, pool5 = blocks[2][-1], blocks[3][-1], blocks[4][-1]
-        if HEADS[head] is None:
-            self.head, layer7 = nn.Identity(), pool5
-        else:
-            channels, kernel = HEADS[head]
-            layer7 = _scaled(channels, width)
-            self.head = _head(pool5, layer7, kernel, dropout)
+        self.head = _head(pool5, architecture.head_layers(), dropout)
+        layer7 = architecture.head_channels()
 
         self.score7 = nn.Conv2d(layer7, classes, 1)
         self.score4 = nn.Conv2d(pool4, classes, 1)
         self.score3 = nn.Conv2d(pool3, classes, 1)
-        # Kernel 2s, stride s, padding s/2: exactly s times the size, nothing to crop.
-        self.upsample7 = nn.ConvTranspose2d(classes, classes, 4, stride=2, padding=1)
-        self.upsample4 = nn.ConvTranspose2d(classes, classes, 4, stride=2, padding=1)
-        self.upsample3 = nn.ConvTranspose2d(classes, classes, 16, stride=8, padding=4)
-        for layer in (self.upsample7, self.upsample4, self.upsample3):
-            start_bilinear(layer)
+        self.upsample7 = _upsampling(classes, *UPSAMPLING['upsample7'])
+        self.upsample4 = _upsampling(classes, *UPSAMPLING['upsample4'])
+        self.upsample3 = _upsampling(classes, *UPSAMPLING['upsample3'])
 
     @property
     def architecture(self) -> dict[str, float | int | str]:
@@ -123,10 +107,6 @@ def start_bilinear(layer: nn.ConvTranspose2d) -> None:
         layer.bias.zero_()
 
 
-def _scaled(channels: int, width: float) -> int:
-    return max(1, round(channels * width))
-
-
 def _vgg16_features(blocks: list[list[int]]) -> nn.Sequential:
     layers: list[nn.Module] = []
     channels = 3
@@ -138,12 +118,19 @@ def _vgg16_features(blocks: list[list[int]]) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def _head(in_channels: int, channels: int, kernel: int, dropout: float) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(in_channels, channels, kernel, padding=kernel // 2),
-        nn.ReLU(inplace=True),
-        nn.Dropout(dropout),
-        nn.Conv2d(channels, channels, 1),
-        nn.ReLU(inplace=True),
-        nn.Dropout(dropout),
-    )
+def _head(channels: int, layers: list[tuple[int, int]], dropout: float) -> nn.Sequential:
+    head: list[nn.Module] = []
+    for out_channels, kernel in layers:
+        head += [
+            nn.Conv2d(channels, out_channels, kernel, padding=kernel // 2),
+            nn.ReLU(inplace=True),
+            nn.Dropout(dropout),
+        ]
+        channels = out_channels
+    return nn.Sequential(*head)
+
+
+def _upsampling(classes: int, kernel: int, stride: int) -> nn.ConvTranspose2d:
+    layer = nn.ConvTranspose2d(classes, classes, kernel, stride, padding=stride // 2)
+    start_bilinear(layer)
+    return layer

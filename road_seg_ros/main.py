@@ -15,6 +15,8 @@ import threading
 import time
 from typing import NoReturn
 
+from road_seg_ros import memory
+
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 GRACE_S = 1.5  # from a signal to the end, whatever goes on; the promise is two seconds
 
@@ -26,6 +28,7 @@ def main(args: list[str] | None = None) -> NoReturn:
     Its status is 0 after SIGINT or SIGTERM, and 1 if the node could not start, for a reason that
     has been logged.
     """
+    memory.use_one_heap()  # before any thread
     _end_on_signals()
     try:
         status = _run(args)

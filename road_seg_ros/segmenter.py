@@ -8,9 +8,6 @@ From an image to a drivable-road mask, without ROS.
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import gc
 import os
 import time
 from collections import deque
@@ -18,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
-from road_seg_ros import checkpoint, engines
+from road_seg_ros import checkpoint, engines, memory
 from road_seg_ros.checkpoint import ModelInfo
 from road_seg_ros.engines import Engine, Segmentation, Tint, Wanted
 
@@ -122,6 +119,4 @@ class RoadSegmenter:
     def close(self) -> None:
         """Free the memory of the network."""
         self.engine.close()
-        gc.collect()
-        with contextlib.suppress(AttributeError, OSError):  # not every libc has it
-            ctypes.CDLL(None).malloc_trim(0)  # glibc would keep the pages for itself
+        memory.give_back()

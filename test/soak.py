@@ -45,6 +45,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_srvs.srv import SetBool
 
 from road_seg_ros import checkpoint, synthetic
+from road_seg_ros.engines import quantization
 from road_seg_ros.image_msgs import to_image
 from road_seg_ros.transport import profile_environment
 
@@ -249,6 +250,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder, ros(), ExitStack() as stack:
         model = Path(folder) / 'model.safetensors'
         shutil.copy(checkpoint.find(), model)
+        shutil.copy(quantization.path_for(checkpoint.find()), quantization.path_for(model))
         log = stack.enter_context(open(Path(folder) / 'log', 'w+'))
         client = Client()
         stack.callback(client.close)

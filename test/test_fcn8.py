@@ -92,17 +92,3 @@ def test_architecture_builds_the_same_network_again() -> None:
     assert {k: v.shape for k, v in network.state_dict().items()} == {
         k: v.shape for k, v in again.state_dict().items()
     }
-
-
-@pytest.mark.parametrize(
-    ('arguments', 'words'),
-    [
-        ({'width': 0.0}, 'width must be above 0'),
-        ({'width': -1.0}, 'width must be above 0'),
-        ({'head': 'fc7'}, "head must be one of fc4096, fc1024, none, got 'fc7'"),
-        ({'classes': 1}, 'classes must be at least 2'),
-    ],
-)
-def test_bad_arguments_are_named(arguments: dict, words: str) -> None:
-    with pytest.raises(ValueError, match=words):
-        FCN8(**arguments)

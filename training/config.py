@@ -9,8 +9,8 @@ from typing import Any, get_type_hints
 
 import yaml
 
+from road_seg_ros.architecture import HEADS
 from road_seg_ros.checkpoint import InputSize
-from road_seg_ros.fcn8 import HEADS
 
 AUGMENTATIONS = ('none', 'flip_every_second', 'flip', 'camera', 'weather')
 LOSSES = ('softmax', 'sigmoid')

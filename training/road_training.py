@@ -43,9 +43,9 @@ class RoadTraining(lightning.LightningModule):
         self.network = network.to(memory_format=torch.channels_last)
         self.settings = settings
         self._teacher = [teacher] if teacher else []  # in a list: no part of checkpoints
-        gain, offset = NORMALIZATIONS[settings.backbone].gain_and_offset()  # all of them RGB
-        self.register_buffer('gain', gain, persistent=False)
-        self.register_buffer('offset', offset, persistent=False)
+        normalization = NORMALIZATIONS[settings.backbone]  # all of them RGB
+        for name, array in zip(('gain', 'offset'), normalization.gain_and_offset(), strict=True):
+            self.register_buffer(name, torch.from_numpy(array), persistent=False)
         self.counts = RoadCounts()
         self.logit_counts = LogitCounts()
         for parameter in _first_blocks(network, settings.frozen_blocks):

@@ -27,8 +27,9 @@ import torch
 from torch import nn
 
 from road_seg_ros import checkpoint, markdown
+from road_seg_ros.architecture import HEADS
 from road_seg_ros.benchmark import machine
-from road_seg_ros.fcn8 import FCN8, HEADS
+from road_seg_ros.fcn8 import FCN8
 from road_seg_ros.geometry import parse_size
 
 BYTES = {'fp32': 4, 'fp16': 2, 'bf16': 2, 'int8': 1}

@@ -111,7 +111,7 @@ def eager(
 ) -> Mask:
     """Run a network eagerly, with OpenCV before it and behind it."""
     network = _on(network, device, dtype, memory_format)
-    gain, offset = (part.to(device) for part in info.normalization.gain_and_offset())
+    gain, offset = (torch.from_numpy(a).to(device) for a in info.normalization.gain_and_offset())
     to_rgb = info.normalization.channel_order == 'RGB'
 
     def probability(pixels: np.ndarray) -> np.ndarray:

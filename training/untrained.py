@@ -16,10 +16,11 @@ import torch
 from torch import nn
 
 from road_seg_ros import checkpoint
+from road_seg_ros.architecture import HEADS
 from road_seg_ros.checkpoint import ModelInfo
 from road_seg_ros.engines import quantization
 from road_seg_ros.engines.quantization import Quantization
-from road_seg_ros.fcn8 import FCN8, HEADS
+from road_seg_ros.fcn8 import FCN8
 
 SEED = 0
 PICTURE = (1, 3, 64, 96)

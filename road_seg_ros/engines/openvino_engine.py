@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import io
+import os
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -33,6 +34,9 @@ def core() -> Any:
     when they do not go in reverse order, the thread is left with one that is unmapped, and its
     next signal (Ctrl-C, or a child process that ends) is a segmentation fault.
     """
+    # oneDNN, below it, would keep up to 1024 kernels with their memory, for engines long closed.
+    # A compiled model has a cache of its own for the sizes it meets.
+    os.environ.setdefault('ONEDNN_PRIMITIVE_CACHE_CAPACITY', '0')
     return import_openvino().Core()
 
 
@@ -106,8 +110,7 @@ def _compiled(
             return core().import_model(content, 'CPU', options), True
         except RuntimeError:
             pass  # of another kind than its name says; made again below
-    weights = {name: tensor.numpy() for name, tensor in checkpoint.network().state_dict().items()}
-    model = openvino_graph.build(weights, checkpoint.info, ranges)
+    model = openvino_graph.build(checkpoint.weights(), checkpoint.info, ranges)
     compiled = core().compile_model(model, 'CPU', options)
     stream = io.BytesIO()
     compiled.export_model(stream)

@@ -80,7 +80,7 @@ class _Graph:
         """Take pixels; normalisation and colour order go into the weights."""
         ops = self._ops
         normalization = self._info.normalization
-        gain, offset = (tensor.numpy() for tensor in normalization.gain_and_offset())  # (3, 1, 1)
+        gain, offset = normalization.gain_and_offset()  # (3, 1, 1)
         kernel, mean = self._weights[f'{layer}.weight'] * gain, -offset / gain
         if normalization.channel_order == 'RGB':
             kernel, mean = kernel[:, ::-1], mean[::-1]

@@ -140,7 +140,7 @@ def fold(network: FCN8, info: ModelInfo) -> tuple[FCN8, torch.Tensor, torch.Tens
     (1, 1, h, w): the log-odds of road, divided by the temperature.
     """
     network = copy.deepcopy(network).float().eval().requires_grad_(False)
-    gain, offset = info.normalization.gain_and_offset()
+    gain, offset = map(torch.from_numpy, info.normalization.gain_and_offset())
     first = network.features[0]
     weight = first.weight
     if info.normalization.channel_order == 'RGB':

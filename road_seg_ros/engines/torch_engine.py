@@ -22,7 +22,7 @@ class RoadProbability(nn.Module):
     def __init__(self, network: FCN8, info: ModelInfo) -> None:
         super().__init__()
         self.network = network
-        gain, offset = info.normalization.gain_and_offset()
+        gain, offset = map(torch.from_numpy, info.normalization.gain_and_offset())
         self.register_buffer('gain', gain)
         self.register_buffer('offset', offset)
         self.bgr_to_rgb = info.normalization.channel_order == 'RGB'

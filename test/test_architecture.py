@@ -1,0 +1,36 @@
+"""The weights that are foretold without PyTorch are those that the network has."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from road_seg_ros.architecture import HEADS, Architecture
+from road_seg_ros.fcn8 import FCN8
+
+
+@pytest.mark.parametrize('head', HEADS)
+@pytest.mark.parametrize(('width', 'classes'), [(1.0, 2), (0.5, 2), (0.3, 5), (0.001, 2)])
+def test_weight_shapes_are_those_of_the_network(width: float, head: str, classes: int) -> None:
+    with torch.device('meta'):
+        weights = FCN8(width, head, classes).state_dict()
+    shapes = Architecture(width, head, classes).weight_shapes()
+    assert shapes == {name: tuple(weight.shape) for name, weight in weights.items()}
+    assert list(shapes) == list(weights)
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'words'),
+    [
+        ({'width': 0.0}, 'width must be above 0'),
+        ({'width': 4.1}, 'at most 4, got 4.1'),
+        ({'width': float('nan')}, 'width must be above 0'),
+        ({'head': 'fc8'}, "head must be one of fc4096, fc1024, none, got 'fc8'"),
+        ({'classes': 1}, 'classes must be at least 2, got 1'),
+    ],
+)
+def test_what_cannot_be_built_is_named(arguments: dict, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        Architecture(**arguments)
+    with pytest.raises(ValueError, match=words):
+        FCN8(**arguments)
