@@ -6,11 +6,16 @@ import fcntl
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 import pytest
+
+if TYPE_CHECKING:  # not everywhere is ROS
+    from graph import Client
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / 'shared'  # real data, where a developer has it
@@ -42,6 +47,25 @@ def pytest_configure() -> None:
 def pytest_unconfigure() -> None:
     """Remove the cache."""
     shutil.rmtree(os.environ['XDG_CACHE_HOME'], ignore_errors=True)
+
+
+@pytest.fixture
+def context() -> Iterator[None]:
+    """Have ROS running in this process."""
+    from graph import ros
+
+    with ros():
+        yield
+
+
+@pytest.fixture
+def client(context: None) -> Iterator[Client]:
+    """Return a camera and viewer."""
+    from graph import Client
+
+    client = Client()
+    yield client
+    client.close()
 
 
 @pytest.fixture(scope='session')

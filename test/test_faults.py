@@ -20,7 +20,6 @@ from graph import (
     camera_process,
     node_process,
     plain_environment,
-    ros,
     running_node,
     wait_for,
 )
@@ -41,19 +40,6 @@ STATES = {
     'inactive': (Transition.TRANSITION_CONFIGURE,),
     'finalized': (Transition.TRANSITION_UNCONFIGURED_SHUTDOWN,),
 }
-
-
-@pytest.fixture
-def context() -> Iterator[None]:
-    with ros():
-        yield
-
-
-@pytest.fixture
-def client(context: None) -> Iterator[Client]:
-    client = Client()
-    yield client
-    client.close()
 
 
 @pytest.fixture

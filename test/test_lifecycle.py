@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
-from graph import Client, ReplacedEngine, node_process, ros, running_node, wait_for
+from graph import Client, ReplacedEngine, node_process, running_node, wait_for
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetAvailableTransitions, GetState
 from rosgraph_msgs.msg import Clock
@@ -43,19 +43,6 @@ WAY_TO = {
 }
 EVERY_TRANSITION = (CONFIGURE, CLEANUP, ACTIVATE, DEACTIVATE, *SHUTDOWNS.values())
 MB = 1e6
-
-
-@pytest.fixture
-def context() -> Iterator[None]:
-    with ros():
-        yield
-
-
-@pytest.fixture
-def client(context: None) -> Iterator[Client]:
-    client = Client()
-    yield client
-    client.close()
 
 
 @pytest.fixture(scope='module')

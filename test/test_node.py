@@ -22,7 +22,6 @@ from graph import (
     Client,
     ReplacedEngine,
     node_process,
-    ros,
     running_node,
     wait_for,
 )
@@ -44,19 +43,6 @@ from road_seg_ros.parameters import DECLARATIONS
 from road_seg_ros.segmenter import RoadSegmenter
 
 CONFIG = Path(__file__).parent.parent / 'config'
-
-
-@pytest.fixture
-def context() -> Iterator[None]:
-    with ros():
-        yield
-
-
-@pytest.fixture
-def client(context: None) -> Iterator[Client]:
-    client = Client()
-    yield client
-    client.close()
 
 
 @pytest.fixture
@@ -696,11 +682,28 @@ def test_label_info_is_published_where_vision_msgs_is_installed(
     }
 
 
+def test_openvino_needs_no_torch(
+    client: Client, tiny_model: Path, image: np.ndarray, tmp_path: Path
+) -> None:
+    pytest.importorskip('openvino', reason='openvino is not installed')
+    (tmp_path / 'torch.py').write_text('raise ImportError("not here")')
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get('PYTHONPATH')])])
+    environment = {**os.environ, 'PYTHONPATH': path}
+    with node_process(
+        '-p', f'model_path:={tiny_model}', '-p', 'device:=cpu', env=environment
+    ) as process:
+        masks = client.listen('mask')
+        wait_for(lambda: client.send(image) and masks, 'a mask')
+        process.send_signal(signal.SIGINT)
+        output = process.communicate(timeout=20)[0]
+    assert 'openvino' in output
+
+
 def test_a_missing_torch_is_named(tiny_model: Path) -> None:
     code = 'import sys; sys.modules["torch"] = None; from road_seg_ros.main import main; '
     code += 'sys.exit(main(sys.argv[1:]))'
     command = [sys.executable, '-c', code, '--ros-args', '-p', f'model_path:={tiny_model}']
-    command += ['-p', 'engine:=torch']  # OpenVINO may have it in its cache, and needs no torch
+    command += ['-p', 'engine:=torch']
     result = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert result.returncode == 1
     assert 'Traceback' not in result.stderr

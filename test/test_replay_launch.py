@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import fake_ros2_bag
 import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
-from graph import RELIABLE, Client, ros, wait_for
+from graph import RELIABLE, Client, wait_for
 from rclpy.qos import ReliabilityPolicy
 from recordings import BEGIN_NS, CAMERA, compressed, image, qos, stamps, text, write_bag
 from sensor_msgs.msg import Image
@@ -36,16 +35,6 @@ END_NS = BEGIN_NS + TIMES[-1] + 1_000_000_000  # time goes on while the last are
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
     return installed(tmp_path / 'install')
-
-
-@pytest.fixture
-def client() -> Iterator[Client]:
-    with ros():
-        client = Client()
-        try:
-            yield client
-        finally:
-            client.close()
 
 
 @pytest.fixture(scope='module')

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import pytest
 from builtin_interfaces.msg import Time
-from graph import BEST_EFFORT, Client, ReplacedEngine, ros, running_node, wait_for
+from graph import BEST_EFFORT, Client, ReplacedEngine, running_node, wait_for
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image
 
@@ -18,16 +16,6 @@ from road_seg_ros.replay_watch import ReplayWatch
 
 NODE = '/road_seg'
 PIXELS = np.zeros((64, 64, 3), np.uint8)
-
-
-@pytest.fixture
-def client() -> Iterator[Client]:
-    with ros():
-        client = Client()
-        try:
-            yield client
-        finally:
-            client.close()
 
 
 def test_a_node_is_inactive_until_it_says_otherwise(client: Client, tiny_model: Path) -> None:
