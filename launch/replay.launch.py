@@ -9,8 +9,8 @@ Play a bag to road_seg_node, in the bag's own time, and on request show it in rv
 from __future__ import annotations
 
 from launch import LaunchDescription
-from road_seg_ros.launch_arguments import REPLAY
-from road_seg_ros.launching import describe
+from road_seg_ros.launching.arguments import REPLAY
+from road_seg_ros.launching.nodes import describe
 
 
 def generate_launch_description() -> LaunchDescription:

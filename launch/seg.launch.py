@@ -10,8 +10,8 @@ Start road_seg_node for one camera or several, and on request rviz2 and a bag.
 from __future__ import annotations
 
 from launch import LaunchDescription
-from road_seg_ros.launch_arguments import SEG
-from road_seg_ros.launching import describe
+from road_seg_ros.launching.arguments import SEG
+from road_seg_ros.launching.nodes import describe
 
 
 def generate_launch_description() -> LaunchDescription:

@@ -25,6 +25,7 @@ from rclpy.node import Node
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
+from road_seg_ros.bags.recorder import Recorder, RecorderError
 from road_seg_ros.frames import Frame, Frames, SourceError, open_frames, synthetic_frames
 from road_seg_ros.image_msgs import ImageError, image_to_bgr, to_image
 from road_seg_ros.node_client import CAMERA_TOPIC, RELIABLE, NodeClient
@@ -36,7 +37,6 @@ from road_seg_ros.node_process import (
     wait_for_node,
 )
 from road_seg_ros.read_ahead import ReadAhead
-from road_seg_ros.recorder import Recorder, RecorderError
 
 SYNTHETIC_FRAMES = 100
 ANSWER_TIMEOUT_S = 5.0  # for the last masks

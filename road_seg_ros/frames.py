@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from road_seg_ros import synthetic
-from road_seg_ros.bags import BAG_SUFFIXES, Bag, BagError, deserialize
+from road_seg_ros.bags.reading import BAG_SUFFIXES, Bag, BagError, deserialize
 from road_seg_ros.image_files import (
     DEFAULT_RATE_HZ,
     IMAGE_SUFFIXES,

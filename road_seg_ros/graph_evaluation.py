@@ -28,7 +28,7 @@ from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage, Image
 
-from road_seg_ros.bags import (
+from road_seg_ros.bags.reading import (
     GROUND_TRUTH_TOPIC,
     Bag,
     BagError,

@@ -20,9 +20,9 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
+from road_seg_ros.bags.whole_folder import OutputError, whole_folder
 from road_seg_ros.image_files import SourceError
 from road_seg_ros.pictures import Choices, Picture, Recording, Shot, open_recording
-from road_seg_ros.whole_folder import OutputError, whole_folder
 
 CAMERA_TOPIC = '/camera/image_raw'
 RATES_HZ = (0.001, 1000.0)
@@ -50,7 +50,7 @@ def convert(
     force: replace a bag. progress: called with the number of images so far. Returns the number of
     messages of each topic. SourceError or OutputError says what went wrong; then nothing is left.
     """
-    from road_seg_ros.camera_bag import CameraBag, is_bag_folder  # needs rosbags, an extra
+    from road_seg_ros.bags.camera_bag import CameraBag, is_bag_folder  # needs rosbags, an extra
 
     first: Picture | None = None
     with (
@@ -174,7 +174,7 @@ def _parser() -> argparse.ArgumentParser:
 def _check(args: argparse.Namespace) -> Choices:
     """Return the choices of a command line. UsageError or SourceError names a bad one."""
     try:
-        from road_seg_ros.camera_bag import broken_topic_rule
+        from road_seg_ros.bags.camera_bag import broken_topic_rule
     except ImportError as error:
         raise UsageError(
             f'kitti_to_bag needs the package rosbags ({error}): pip install "rosbags>=0.11.2"'

@@ -28,9 +28,9 @@ from road_seg_ros.transport import profile_environment
 if TYPE_CHECKING:  # in `main`: a signal ends what takes time to import
     from rclpy.node import Node
 
-    from road_seg_ros.bags import Bag, Topic
-    from road_seg_ros.player import Player
-    from road_seg_ros.result_bag import ResultBag
+    from road_seg_ros.bags.player import Player
+    from road_seg_ros.bags.reading import Bag, Topic
+    from road_seg_ros.bags.result_bag import ResultBag
 
 PROGRAM = 'road_seg_replay'
 POLL_S = 0.05
@@ -50,10 +50,10 @@ def main(arguments: list[str] | None = None) -> int:
     stop.on_signals()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
 
-    from road_seg_ros.bag_qos import QosError
-    from road_seg_ros.bags import BagError
-    from road_seg_ros.player import PlayError
-    from road_seg_ros.recorder import RecorderError
+    from road_seg_ros.bags.player import PlayError
+    from road_seg_ros.bags.qos import QosError
+    from road_seg_ros.bags.reading import BagError
+    from road_seg_ros.bags.recorder import RecorderError
 
     own, ros_arguments = _split(sys.argv[1:] if arguments is None else arguments)
     args = _parser().parse_args(own)
@@ -157,9 +157,9 @@ def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
 
 
 def _run(args: argparse.Namespace, ros_arguments: list[str], stop: Stop) -> None:
-    from road_seg_ros.bag_qos import read_overrides
-    from road_seg_ros.bags import Bag
-    from road_seg_ros.player import Part, Player, mean_period_ns, read
+    from road_seg_ros.bags.player import Part, Player, mean_period_ns, read
+    from road_seg_ros.bags.qos import read_overrides
+    from road_seg_ros.bags.reading import Bag
     from road_seg_ros.read_ahead import ReadAhead
 
     path = args.qos_profile_overrides_path
@@ -203,7 +203,7 @@ def _node(arguments: list[str]) -> Iterator[Node]:
     import rclpy
     from rclpy.signals import SignalHandlerOptions
 
-    from road_seg_ros.player import PlayError
+    from road_seg_ros.bags.player import PlayError
 
     os.environ.update(profile_environment(os.environ))
     try:
@@ -226,9 +226,9 @@ def _saved(
     if args.save is None:
         yield None
         return
-    from road_seg_ros.recorder import RecorderError
-    from road_seg_ros.result_bag import ResultBag
-    from road_seg_ros.whole_folder import OutputError, whole_folder
+    from road_seg_ros.bags.recorder import RecorderError
+    from road_seg_ros.bags.result_bag import ResultBag
+    from road_seg_ros.bags.whole_folder import OutputError, whole_folder
 
     if args.save.exists():
         raise RecorderError(f'{args.save} exists already; choose another name for --save')
@@ -272,7 +272,7 @@ def _spinning(node: Node) -> Iterator[None]:
 
 
 def _wait_for_node(results: ResultBag, args: argparse.Namespace, stop: Stop) -> None:
-    from road_seg_ros.player import PlayError
+    from road_seg_ros.bags.player import PlayError
 
     _say(f'waiting for {args.node}')
     deadline = time.monotonic() + args.wait_timeout
@@ -295,7 +295,7 @@ def _choose(bag: Bag, names: list[str] | None) -> list[Topic]:
 
 def _require_known(bag: Bag, topics: list[Topic], names: Iterable[str]) -> None:
     """Raise BagError if a name is none of these topics': it is a mistake rather than nothing."""
-    from road_seg_ros.bags import BagError
+    from road_seg_ros.bags.reading import BagError
 
     for name in names:
         if name not in {topic.name for topic in topics}:
@@ -305,7 +305,7 @@ def _require_known(bag: Bag, topics: list[Topic], names: Iterable[str]) -> None:
 
 def _remapped(rules: list[str]) -> list[str]:
     """Return the names that are to be changed. PlayError if a rule is none."""
-    from road_seg_ros.player import PlayError
+    from road_seg_ros.bags.player import PlayError
 
     for rule in rules:
         if not re.fullmatch(r'/[^:=]+:=[^:=]+', rule):

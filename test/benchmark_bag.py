@@ -24,7 +24,7 @@ import cv2
 import numpy as np
 
 from road_seg_ros import synthetic
-from road_seg_ros.camera_bag import CameraBag
+from road_seg_ros.bags.camera_bag import CameraBag
 from road_seg_ros.kitti import Calibration
 from road_seg_ros.kitti_bag import convert
 from road_seg_ros.pictures import Choices, Picture, Recording, Shot, open_recording

@@ -21,8 +21,8 @@ from rclpy.executors import SingleThreadedExecutor
 from rosgraph_msgs.msg import Clock
 from std_srvs.srv import Empty
 
-from road_seg_ros.bag_qos import read_overrides, recorded_profile
-from road_seg_ros.bags import Bag
+from road_seg_ros.bags.qos import read_overrides, recorded_profile
+from road_seg_ros.bags.reading import Bag
 
 NS = 1_000_000_000
 # What the launch file finds installed where rosbag2 is. Resume is as empty as Empty.

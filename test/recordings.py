@@ -12,7 +12,7 @@ from rosbags.interfaces import Qos, QosDurability, QosReliability
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
-from road_seg_ros.camera_bag import OFFERED
+from road_seg_ros.bags.camera_bag import OFFERED
 
 CAMERA = '/camera/image_raw'
 IMAGE, COMPRESSED = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'

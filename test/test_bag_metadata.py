@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from recordings import CAMERA, COMPRESSED, IMAGE, STRING, compressed, image, text, write_bag
 
-from road_seg_ros.bag_metadata import Images, find_images, read_topics
+from road_seg_ros.launching.bag_metadata import Images, find_images, read_topics
 
 PIXELS = np.zeros((4, 6, 3), np.uint8)
 

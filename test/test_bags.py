@@ -14,8 +14,8 @@ from rosbags.rosbag2 import StoragePlugin
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
-from road_seg_ros.bag_qos import QosError, read_overrides, recorded_profile
-from road_seg_ros.bags import Bag, BagError, Topic, deserialize, header_stamp_ns
+from road_seg_ros.bags.qos import QosError, read_overrides, recorded_profile
+from road_seg_ros.bags.reading import Bag, BagError, Topic, deserialize, header_stamp_ns
 
 PIXELS = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
 

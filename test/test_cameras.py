@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from road_seg_ros.cameras import Camera, find_cameras, require_relative
+from road_seg_ros.launching.cameras import Camera, find_cameras, require_relative
 
 FRONT_AND_REAR = [Camera('/front/image_raw', '/front'), Camera('/rear/image_raw', '/rear')]
 

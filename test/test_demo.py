@@ -14,7 +14,7 @@ from graph import RELIABLE, Client, ros
 from sensor_msgs.msg import Image
 
 from road_seg_ros import synthetic
-from road_seg_ros.recorder import Recorder, RecorderError, contact_sheet
+from road_seg_ros.bags.recorder import Recorder, RecorderError, contact_sheet
 
 
 def _demo(*arguments: str, model: Path | str = '') -> subprocess.CompletedProcess[str]:

@@ -15,8 +15,8 @@ from graph import node_process
 from recordings import CAMERA, compressed, image, text, write_bag
 
 from road_seg_ros import checkpoint, synthetic
-from road_seg_ros.bags import GROUND_TRUTH_TOPIC as TRUTH
-from road_seg_ros.bags import Bag
+from road_seg_ros.bags.reading import GROUND_TRUTH_TOPIC as TRUTH
+from road_seg_ros.bags.reading import Bag
 from road_seg_ros.graph_evaluation import EvaluationError, Result, evaluate
 from road_seg_ros.metrics import NOT_SCORED, ROAD
 from road_seg_ros.segmenter import RoadSegmenter

@@ -50,7 +50,7 @@ from rosbags.highlevel import AnyReader
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from road_seg_ros.camera_bag import broken_topic_rule
+from road_seg_ros.bags.camera_bag import broken_topic_rule
 from road_seg_ros.frames import open_frames
 from road_seg_ros.kitti_bag import main
 
@@ -687,7 +687,7 @@ def test_a_missing_rosbags_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drive = write_raw(tmp_path)
-    monkeypatch.delitem(sys.modules, 'road_seg_ros.camera_bag')
+    monkeypatch.delitem(sys.modules, 'road_seg_ros.bags.camera_bag')
     monkeypatch.setitem(sys.modules, 'rosbags.interfaces', None)
     line = _refused(capsys, drive, tmp_path / 'bag')
     assert 'needs the package rosbags' in line and 'pip install "rosbags>=0.11.2"' in line

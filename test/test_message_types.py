@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sensor_msgs.msg import Image
 
-from road_seg_ros.message_types import find_message_type
+from road_seg_ros.bags.message_types import find_message_type
 
 
 def test_an_installed_type_is_found() -> None:

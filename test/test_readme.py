@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from road_seg_ros.image_msgs import LAYOUTS
-from road_seg_ros.launch_arguments import NODE_PARAMETERS, REPLAY, SEG, Argument
+from road_seg_ros.launching.arguments import NODE_PARAMETERS, REPLAY, SEG, Argument
 from road_seg_ros.parameters import DECLARATIONS, Declaration
 
 README = (Path(__file__).parent.parent / 'README.md').read_text(encoding='utf-8')

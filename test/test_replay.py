@@ -35,10 +35,7 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
 
-from road_seg_ros.bag_qos import read_overrides
-from road_seg_ros.bags import Bag
-from road_seg_ros.image_msgs import compressed_to_bgr
-from road_seg_ros.player import (
+from road_seg_ros.bags.player import (
     Lateness,
     Part,
     Player,
@@ -47,6 +44,9 @@ from road_seg_ros.player import (
     mean_period_ns,
     read,
 )
+from road_seg_ros.bags.qos import read_overrides
+from road_seg_ros.bags.reading import Bag
+from road_seg_ros.image_msgs import compressed_to_bgr
 from road_seg_ros.stop import Stop
 
 PERIOD_NS = 100_000_000  # 10 Hz

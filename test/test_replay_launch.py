@@ -15,7 +15,7 @@ from recordings import BEGIN_NS, CAMERA, compressed, image, qos, stamps, text, w
 from sensor_msgs.msg import Image
 
 from road_seg_ros import synthetic
-from road_seg_ros.bag_qos import read_overrides
+from road_seg_ros.bags.qos import read_overrides
 from road_seg_ros.resources import find_resource
 
 launch = pytest.importorskip('launch', reason='ROS 2 launch is not installed')
@@ -25,7 +25,7 @@ from launch.actions import OpaqueCoroutine, Shutdown  # noqa: E402
 from launch.events.process import ProcessExited  # noqa: E402
 from launched import BUSY_S, actions_of, installed, launched  # noqa: E402
 
-from road_seg_ros import bag_launch  # noqa: E402
+from road_seg_ros.launching import bag_player  # noqa: E402
 
 IMAGES = 12
 TIMES = [index * 100_000_000 for index in range(IMAGES)]  # ns
@@ -153,7 +153,7 @@ def test_a_bad_argument_is_named(bag: Path, arguments: dict[str, str], words: st
 
 @pytest.mark.parametrize(('status', 'kind'), [(0, OpaqueCoroutine), (1, Shutdown)])
 def test_a_player_that_fails_ends_the_launch_at_once(status: int, kind: type) -> None:
-    replay = bag_launch.Replay({}, ['player'], {}, start_paused=False)
+    replay = bag_player.Replay({}, ['player'], {}, start_paused=False)
     player = replay.player
     exited = ProcessExited(
         action=player, name='player', cmd=['player'], cwd=None, env=None, pid=1, returncode=status
@@ -162,13 +162,13 @@ def test_a_player_that_fails_ends_the_launch_at_once(status: int, kind: type) ->
 
 
 def test_the_qos_file_of_the_package_is_for_its_default_topic() -> None:
-    path, temporary = bag_launch.qos_file([CAMERA])
+    path, temporary = bag_player.qos_file([CAMERA])
     assert path == str(find_resource('config/replay_qos.yaml'))
     assert not temporary
 
 
 def test_other_topics_are_played_with_the_same_qos(tmp_path: Path) -> None:
-    path, temporary = bag_launch.qos_file(['/front/image_raw', '/rear/image_raw'])
+    path, temporary = bag_player.qos_file(['/front/image_raw', '/rear/image_raw'])
     try:
         assert temporary
         of_package = read_overrides(find_resource('config/replay_qos.yaml'))[CAMERA]

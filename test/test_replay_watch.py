@@ -12,7 +12,7 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image
 
 from road_seg_ros.engines import Engine, Segmentation, Wanted
-from road_seg_ros.replay_watch import ReplayWatch
+from road_seg_ros.launching.replay_watch import ReplayWatch
 
 NODE = '/road_seg'
 PIXELS = np.zeros((64, 64, 3), np.uint8)

@@ -23,7 +23,7 @@ from recordings import (
 from sensor_msgs.msg import Image
 
 from road_seg_ros import synthetic
-from road_seg_ros.bags import Bag, deserialize
+from road_seg_ros.bags.reading import Bag, deserialize
 
 PERIOD_NS = 100_000_000
 COUNT = 6

@@ -16,7 +16,7 @@ from rclpy.qos import (
     ReliabilityPolicy,
 )
 
-from road_seg_ros.bags import Topic
+from road_seg_ros.bags.reading import Topic
 
 DEPTH = 10  # where nothing says another
 FOREVER_S = 2**31 - 1  # from here a recorded time means none, whatever the middleware wrote

@@ -29,7 +29,7 @@ from launch_ros.substitutions import ExecutableInPackage
 from rclpy.node import Node
 
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
-from road_seg_ros.replay_watch import ReplayWatch
+from road_seg_ros.launching.replay_watch import ReplayWatch
 from road_seg_ros.resources import PACKAGE, find_resource
 
 CLOCK_HZ = '200'  # of /clock, and so the latency of the nodes is known to 5 ms

@@ -13,11 +13,11 @@ from typing import Any
 from rclpy.node import Node
 from sensor_msgs.msg import Image
 
-from road_seg_ros.bags import Bag, BagError, Topic, deserialize, header_stamp_ns
+from road_seg_ros.bags.player import NS, Message, mean_period_ns
+from road_seg_ros.bags.reading import Bag, BagError, Topic, deserialize, header_stamp_ns
+from road_seg_ros.bags.recorder import VIDEO, RecorderError, Video
 from road_seg_ros.image_msgs import image_to_bgr
 from road_seg_ros.node_client import NodeClient
-from road_seg_ros.player import NS, Message, mean_period_ns
-from road_seg_ros.recorder import VIDEO, RecorderError, Video
 from road_seg_ros.stop import Stop
 
 IMAGE = 'sensor_msgs/msg/Image'
@@ -103,7 +103,7 @@ class ResultBag:
     def _open(self, topics: list[Topic]) -> None:
         from rosbags.rosbag2 import Writer
 
-        from road_seg_ros.camera_bag import METADATA_VERSION, OFFERED, STORAGE
+        from road_seg_ros.bags.camera_bag import METADATA_VERSION, OFFERED, STORAGE
 
         names = {output: f'{self.client.name}/{output}' for output in OUTPUTS}
         for topic in topics:

@@ -16,9 +16,9 @@ from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rosgraph_msgs.msg import Clock
 
-from road_seg_ros.bag_qos import recorded_profile
-from road_seg_ros.bags import Bag, Topic
-from road_seg_ros.message_types import find_message_type
+from road_seg_ros.bags.message_types import find_message_type
+from road_seg_ros.bags.qos import recorded_profile
+from road_seg_ros.bags.reading import Bag, Topic
 from road_seg_ros.stop import Stop
 
 NS = 1_000_000_000

@@ -11,10 +11,10 @@ from launch_ros.utilities import prefix_namespace
 from rclpy.parameter import Parameter
 
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
-from road_seg_ros.bag_launch import play_bag
-from road_seg_ros.bag_metadata import find_images, read_topics
-from road_seg_ros.cameras import NODE_NAME, Camera, find_cameras, require_relative
-from road_seg_ros.launch_arguments import NODE_PARAMETERS, Argument
+from road_seg_ros.launching.arguments import NODE_PARAMETERS, Argument
+from road_seg_ros.launching.bag_metadata import find_images, read_topics
+from road_seg_ros.launching.bag_player import play_bag
+from road_seg_ros.launching.cameras import NODE_NAME, Camera, find_cameras, require_relative
 from road_seg_ros.parameters import BY_NAME, broken_rule
 from road_seg_ros.resources import find_resource
 from road_seg_ros.transport import profile_environment

@@ -28,10 +28,10 @@ from rosbags.interfaces import (
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
-from road_seg_ros.bags import GROUND_TRUTH_TOPIC
+from road_seg_ros.bags.reading import GROUND_TRUTH_TOPIC
+from road_seg_ros.bags.whole_folder import OutputError
 from road_seg_ros.kitti import NS
 from road_seg_ros.pictures import Picture
-from road_seg_ros.whole_folder import OutputError
 
 FRAME_ID = 'camera'
 METADATA_VERSION = 8

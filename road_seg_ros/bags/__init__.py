@@ -1,0 +1,1 @@
+"""Bags: read, played, recorded and written."""
