@@ -27,7 +27,7 @@ from std_msgs.msg import Header
 
 from road_seg_ros.bags.recorder import Recorder, RecorderError
 from road_seg_ros.frames import Frame, Frames, SourceError, open_frames, synthetic_frames
-from road_seg_ros.image_msgs import ImageError, image_to_bgr, to_image
+from road_seg_ros.image_msgs import ImageError, image_to_bgr, stamp_ns, to_image
 from road_seg_ros.node_client import CAMERA_TOPIC, RELIABLE, NodeClient
 from road_seg_ros.node_process import (
     NodeError,
@@ -101,7 +101,7 @@ class DemoNode(Node):
 
     def answered(self) -> bool:
         """Whether everything that the node took has come back."""
-        expected = self._report.frames - self.client.dropped - self.client.rejected
+        expected = self._report.frames - self.client.lost
         return min(self._report.masks, self._overlays) >= expected
 
     def complete_report(self) -> None:
@@ -131,8 +131,7 @@ class DemoNode(Node):
         self._recorder.add('overlay', sent[0], image_to_bgr(message).copy())
 
     def _sent_as(self, message: Image) -> tuple[str, float] | None:
-        stamp = message.header.stamp
-        return self._sent.get(stamp.sec * 1_000_000_000 + stamp.nanosec)
+        return self._sent.get(stamp_ns(message))
 
 
 def run(frames: Frames, out: Path, rate: float, node_arguments: list[str]) -> Report:

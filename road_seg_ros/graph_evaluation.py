@@ -36,7 +36,7 @@ from road_seg_ros.bags.reading import (
     deserialize,
     header_stamp_ns,
 )
-from road_seg_ros.image_msgs import ImageError, image_to_bgr
+from road_seg_ros.image_msgs import ImageError, image_to_bgr, stamp_ns
 from road_seg_ros.metrics import LEVELS, NOT_ROAD, NOT_SCORED, ROAD, RoadCounts
 from road_seg_ros.node_client import CAMERA_TOPIC, NODE, RELIABLE, NodeClient
 from road_seg_ros.node_process import (
@@ -83,6 +83,7 @@ class Result:
     masks: int = 0
     dropped: int = 0  # by the node
     rejected: int = 0
+    errors: int = 0
     node: dict[str, str] = field(default_factory=dict)  # its diagnostics
     confidence: RoadCounts = field(default_factory=RoadCounts)
     mask: RoadCounts = field(default_factory=RoadCounts)
@@ -115,8 +116,9 @@ class Result:
             'unanswered': unanswered,
             'dropped': self.dropped,
             'rejected': self.rejected,
+            'errors': self.errors,
             # Its subscription holds one image: while it is busy, others are gone uncounted.
-            'unseen': max(0, unanswered - self.dropped - self.rejected),
+            'unseen': max(0, unanswered - self.dropped - self.rejected - self.errors),
             'latency_ms': {'median': float(median), 'p95': float(p95)},
             'node': {
                 key: self.node.get(key, '')
@@ -164,29 +166,29 @@ class Examiner(Node):
 
     def answered(self) -> bool:
         """Whether the node has dealt with everything that it was sent."""
-        lost = self.client.dropped + self.client.rejected - self._settled
+        lost = self.client.lost - self._settled
         return not self._open or len(self._open) + self._passed_over <= lost
 
     def give_up(self) -> None:
         """Wait no longer for what has not been answered."""
         self._open.clear()
         self._passed_over = 0
-        self._settled = self.client.dropped + self.client.rejected
+        self._settled = self.client.lost
 
     def _on_mask(self, message: Image) -> None:
         received = time.monotonic()
-        if (question := self._open.get(_stamp_ns(message))) is not None:
+        if (question := self._open.get(stamp_ns(message))) is not None:
             question.mask = image_to_bgr(message)[..., 0]
             self._result.masks += 1
             self._result.latency_ms.append(1e3 * (received - question.published))
-            self._score(_stamp_ns(message), question)
+            self._score(stamp_ns(message), question)
 
     def _on_confidence(self, message: Image) -> None:
-        if (question := self._open.get(_stamp_ns(message))) is not None:
+        if (question := self._open.get(stamp_ns(message))) is not None:
             question.confidence = image_to_bgr(message)[..., 0]
-            self._score(_stamp_ns(message), question)
+            self._score(stamp_ns(message), question)
 
-    def _score(self, stamp_ns: int, question: Question) -> None:
+    def _score(self, stamp: int, question: Question) -> None:
         if question.mask is None or question.confidence is None:
             return
         try:
@@ -195,10 +197,10 @@ class Examiner(Node):
         except ValueError as error:  # sizes; told from where rclpy prints no traceback
             self.problem = error
         self._result.scored += 1
-        while (first := next(iter(self._open))) != stamp_ns:
+        while (first := next(iter(self._open))) != stamp:
             del self._open[first]  # the node answers in order
             self._passed_over += 1
-        del self._open[stamp_ns]
+        del self._open[stamp]
 
 
 def evaluate(
@@ -226,7 +228,7 @@ def evaluate(
     if not camera_topic:
         camera_topic = namespace + CAMERA_TOPIC + ('/compressed' * (transport == 'compressed'))
     result = Result()
-    prepare_environment()
+    prepare_environment(only_here=not attach)
     with contextlib.ExitStack() as stack:
         pairs = ReadAhead(_read_pairs(bag, images, truth, result), AHEAD)
         stack.callback(pairs.close)
@@ -255,8 +257,11 @@ def evaluate(
             print(file=sys.stderr)
         _await_answers(examiner, process)
         _await_diagnostics(examiner, process)
-        result.dropped, result.rejected = examiner.client.dropped, examiner.client.rejected
-        result.node = examiner.client.values
+        client = examiner.client
+        result.dropped, result.rejected, result.errors = (
+            client.dropped, client.rejected, client.errors,
+        )  # fmt: skip
+        result.node = client.values
     return result
 
 
@@ -278,8 +283,8 @@ def as_markdown(report: dict[str, Any]) -> str:
             f'Model: {node["model"]}; {node["engine"]} {node["precision"]} on {node["device"]}.',
             f'Images: {report["images"]} sent, {report["scored"]} scored, {report["unanswered"]} '
             f'without a mask ({report["dropped"]} dropped and {report["rejected"]} rejected by '
-            f'the node, {report["unseen"]} overtaken before it saw them); {report["unlabelled"]} '
-            'without ground truth were not sent.',
+            f'the node, {report["errors"]} at which it failed, {report["unseen"]} overtaken '
+            f'before it saw them); {report["unlabelled"]} without ground truth were not sent.',
             f'Latency, image published to mask received: median {latency["median"]:.1f} ms, p95 '
             f'{latency["p95"]:.1f} ms.',
         ]
@@ -375,14 +380,14 @@ def _read_pairs(bag: Bag, images: Topic, truth: Topic, result: Result) -> Iterat
     unpaired: dict[Topic, dict[int, tuple[int, bytes]]] = {images: {}, truth: {}}
     for topic, time_ns, data in bag.messages((images, truth)):
         try:
-            stamp_ns = header_stamp_ns(data)
+            stamp = header_stamp_ns(data)
         except BagError as error:
             raise EvaluationError(f'{bag.path}, {topic.name}: {error}') from error
-        unpaired[topic][stamp_ns] = time_ns, data
-        if all(stamp_ns in waiting for waiting in unpaired.values()):
-            time_ns, image = unpaired[images].pop(stamp_ns)
-            _, mask = unpaired[truth].pop(stamp_ns)
-            yield Labelled(stamp_ns, time_ns, image, _label(mask, f'{bag.path}, {truth.name}'))
+        unpaired[topic][stamp] = time_ns, data
+        if all(stamp in waiting for waiting in unpaired.values()):
+            time_ns, image = unpaired[images].pop(stamp)
+            _, mask = unpaired[truth].pop(stamp)
+            yield Labelled(stamp, time_ns, image, _label(mask, f'{bag.path}, {truth.name}'))
         elif len(unpaired[topic]) > UNPAIRED:
             del unpaired[topic][next(iter(unpaired[topic]))]
             result.unlabelled += topic == images
@@ -427,12 +432,10 @@ def _spin_until(examiner: Examiner, process: Process | None, moment: float) -> N
             raise EvaluationError(f'an answer cannot be scored: {examiner.problem}')
         if process is not None and process.poll() is not None:
             raise NodeError('road_seg_node ended; its message is above')
+        if examiner.client.stopped:
+            raise NodeError(f'{examiner.client.name} has stopped: {examiner.client.status}')
         if left <= 0:
             return
-
-
-def _stamp_ns(message: Image) -> int:
-    return message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
 
 
 if __name__ == '__main__':

@@ -65,6 +65,7 @@ class Health:
         self.errors_in_a_row = 0
         self.last_rejection = ''
         self.last_error = ''
+        self._why_unanswered = ''  # the last rejection since a mask was published
         self._last_received: float | None = None
         self._unanswered_since: float | None = None  # when the first of them arrived
         self._since = clock()
@@ -83,7 +84,7 @@ class Health:
             self._input_rate.tick()
 
     def image_dropped(self) -> None:
-        """An image was overtaken by a newer one."""
+        """An image was overtaken by a newer one, or by the end of the node's work."""
         with self._lock:
             self.dropped += 1
 
@@ -91,13 +92,13 @@ class Health:
         """An image was dropped for its age."""
         with self._lock:
             self.dropped += 1
-            self.last_rejection = reason
+            self.last_rejection = self._why_unanswered = reason
 
     def image_rejected(self, reason: str) -> None:
         """An image was malformed."""
         with self._lock:
             self.rejected += 1
-            self.last_rejection = reason
+            self.last_rejection = self._why_unanswered = reason
 
     def mask_published(self, inference_ms: float, pipeline_ms: float) -> None:
         """An image was answered; pipeline_ms is now - stamp, never below 0."""
@@ -105,6 +106,7 @@ class Health:
             self.published += 1
             self.errors_in_a_row = 0
             self._unanswered_since = None
+            self._why_unanswered = ''
             self._output_rate.tick()
             self._inference_ms.append(inference_ms)
             self._pipeline_ms.append(max(0.0, pipeline_ms))
@@ -123,6 +125,7 @@ class Health:
             self._since = self._clock()
             self._last_received = None
             self._unanswered_since = None
+            self._why_unanswered = ''
             self.errors_in_a_row = 0
 
     def status(self, situation: Situation) -> tuple[bytes, str]:
@@ -139,7 +142,7 @@ class Health:
             quiet_s = now - (self._since if waiting else self._last_received)
             unanswered_s = 0.0 if self._unanswered_since is None else now - self._unanswered_since
             failing = f'failing: {self.last_error}' if self.errors_in_a_row else ''
-            last_rejection = self.last_rejection
+            why_unanswered = self._why_unanswered
         state, timeout = situation.lifecycle_state, situation.no_image_timeout
         if state != 'active':
             if failing and state == 'unconfigured':  # error processing ended there
@@ -158,7 +161,7 @@ class Health:
         if failing:
             return error, failing
         if unanswered_s > timeout:
-            reason = f', the last one: {last_rejection}' if last_rejection else ''
+            reason = f', the last one: {why_unanswered}' if why_unanswered else ''
             return warn, f'failing: images arrive, none answered for {unanswered_s:.0f} s{reason}'
         return ok, 'running'
 

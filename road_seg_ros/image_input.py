@@ -27,8 +27,8 @@ class ImageInput:
     """
     Subscribes to a camera; `callback` gets every message, once.
 
-    transport: raw or compressed. reliability: auto, reliable or best_effort; with auto,
-    `match_publishers` must be called now and then.
+    transport: raw or compressed. reliability: auto, reliable or best_effort. `match_publishers`
+    must be called now and then: with auto it follows the publishers, else it warns of a conflict.
 
     A subscription cannot change its reliability, so another one takes over: the predecessor goes
     on until the successor has its first message, and nothing is lost between them.
@@ -57,6 +57,7 @@ class ImageInput:
         self._predecessor: Any = None
         self._taken_over = False  # by the newest, from its predecessor
         self._last_stamp: Any = None
+        self._conflict = False  # with a publisher, which is still to be told
         self._subscription = self._subscribe(topic, matching_reliability(reliability, ()))
         self.topic: str = self._subscription.topic_name
 
@@ -66,6 +67,9 @@ class ImageInput:
 
     def match_publishers(self) -> None:
         """Subscribe anew if the publishers of the topic ask for another reliability."""
+        if self._conflict:
+            self._conflict = False
+            self._node.get_logger().warning(self.why_silent())
         if self._taken_over:
             self._destroy_predecessor()
         publishers = [p for p in self._publishers() if p.topic_type == self._type_name]
@@ -110,7 +114,7 @@ class ImageInput:
         if self._setting == 'auto':
             self.match_publishers()
         else:
-            self._node.get_logger().warning(self.why_silent())
+            self._conflict = True  # the graph does not know the publisher's name yet
 
     def _destroy_predecessor(self) -> None:
         if self._predecessor is not None:

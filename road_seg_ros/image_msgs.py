@@ -11,6 +11,7 @@ import array
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -30,6 +31,11 @@ Conversion = Callable[[np.ndarray, str], np.ndarray]
 
 class ImageError(ValueError):
     """A message that is not a complete image of a known encoding; says what is wrong with it."""
+
+
+def stamp_ns(message: Any) -> int:
+    """Return the stamp of a message with a header, in nanoseconds."""
+    return message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
 
 
 @dataclass(frozen=True)

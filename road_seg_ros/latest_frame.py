@@ -12,7 +12,7 @@ class LatestFrame(Generic[Frame]):
     """Holds the newest frame only: memory stays constant however fast frames come."""
 
     def __init__(self) -> None:
-        self._condition = threading.Condition()
+        self._condition = threading.Condition()  # of a lock that one thread may take twice
         self._frame: Frame | None = None
         self._closed = False
 
@@ -36,13 +36,15 @@ class LatestFrame(Generic[Frame]):
             frame, self._frame = self._frame, None
             return None if self._closed else frame
 
-    def clear(self) -> None:
-        """Forget a frame that waits."""
+    def clear(self) -> bool:
+        """Forget a frame that waits. Returns whether there was one."""
         with self._condition:
-            self._frame = None
+            waited, self._frame = self._frame is not None, None
+            return waited
 
-    def close(self) -> None:
-        """Wake whoever waits and let `take` return None from now on."""
+    def close(self) -> bool:
+        """Do as `clear` does, wake whoever waits, and let `take` return None from now on."""
         with self._condition:
             self._closed = True
             self._condition.notify_all()
+            return self.clear()

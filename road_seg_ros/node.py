@@ -124,7 +124,7 @@ class RoadSegNode(LifecycleNode):
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop answering; the model stays loaded."""
         self._active = False
-        self._frames.clear()
+        self._forget(self._frames.clear())
         if self._broken:
             return TransitionCallbackReturn.ERROR
         return super().on_deactivate(state)
@@ -147,19 +147,19 @@ class RoadSegNode(LifecycleNode):
 
     def _release(self) -> None:
         self._active = False
-        self._frames.close()
+        self._forget(self._frames.close())
         if self._thread is not None:
-            self._thread.join(JOIN_TIMEOUT_S)
+            self._thread.join(JOIN_TIMEOUT_S)  # closes the segmenter; one that hangs keeps it
             self._thread = None
+        elif self._segmenter is not None:
+            self._segmenter.close()
+        self._segmenter = None
         if self._input is not None:
             self._input.close()
             self._input = None
         if self._outputs is not None:
             self._outputs.close()
             self._outputs = None
-        if self._segmenter is not None:
-            self._segmenter.close()
-            self._segmenter = None
 
     # Images
 
@@ -170,14 +170,22 @@ class RoadSegNode(LifecycleNode):
         if self._frames.put(message):
             self._health.image_dropped()
 
+    def _forget(self, waited: bool) -> None:
+        if waited:
+            self._health.image_dropped()
+
     def _run_inference(self) -> None:
-        frames = self._frames  # this thread's own: configure makes a new one
+        # This thread's own: configure makes new ones.
+        frames, segmenter = self._frames, self._segmenter
         while (message := frames.take()) is not None:
             try:
                 self._answer(message, frames)
             except Exception as error:
                 if self.context.ok() and self._active and not frames.closed:
                     self._inference_failed(error)
+                else:
+                    self._health.image_dropped()
+        segmenter.close()  # here, where nothing else uses it
 
     def _answer(self, message: Any, frames: LatestFrame[Any]) -> None:
         settings = self._settings
@@ -204,6 +212,7 @@ class RoadSegNode(LifecycleNode):
         result = segmenter.submit(image, outputs.wants_confidence(), tint)()
         inference_ms = 1e3 * (time.perf_counter() - started)
         if frames.closed or not (self._active and self._enabled):  # meanwhile
+            self._health.image_dropped()
             return
         outputs.publish(result, message.header)
         self._health.mask_published(inference_ms, 1e3 * self._age_s(message))
@@ -217,14 +226,12 @@ class RoadSegNode(LifecycleNode):
 
     def _threshold(self) -> float:
         threshold = self._settings.threshold
-        return self._segmenter.info.threshold if threshold < 0 else min(threshold, 1.0)
+        return self._segmenter.info.threshold if threshold < 0 else threshold
 
     def _age_s(self, message: Any) -> float:
         """Return now - stamp in seconds; 0 for an image without a stamp or from the future."""
-        stamp = message.header.stamp
-        if not stamp.sec and not stamp.nanosec:
+        if not (stamp_ns := image_msgs.stamp_ns(message)):
             return 0.0
-        stamp_ns = stamp.sec * 1_000_000_000 + stamp.nanosec
         return max(0.0, (self.get_clock().now().nanoseconds - stamp_ns) / 1e9)
 
     # Services, parameters, timers
@@ -232,10 +239,13 @@ class RoadSegNode(LifecycleNode):
     def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> Any:
         self._enabled = request.data
         if not self._enabled:
-            self._frames.clear()
+            self._forget(self._frames.clear())
         self._health.activated()  # the wait for images begins anew
         response.success = True
-        response.message = 'running' if self._enabled else 'paused'
+        if not self._enabled:
+            response.message = 'paused'
+        else:
+            response.message = 'running' if self._active else 'enabled, but the node is not active'
         return response
 
     def _on_set_parameters(self, changes: list[Parameter]) -> SetParametersResult:

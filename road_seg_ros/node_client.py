@@ -15,6 +15,7 @@ from road_seg_ros.node_process import NodeError
 CAMERA_TOPIC = '/camera/image_raw'
 NODE = '/road_seg'
 RELIABLE = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
+COUNTERS = ('dropped', 'rejected', 'errors')
 ACTIVE = ('waiting', 'running', 'no image')  # how the diagnostics of an active node begin
 
 
@@ -42,6 +43,22 @@ class NodeClient:
         return self.status.startswith(ACTIVE) and all(
             self._node.count_publishers(topic) > 0 for topic in self._outputs
         )
+
+    @property
+    def lost(self) -> int:
+        """Return how many images it dropped, rejected or failed at since it was first heard."""
+        return self.dropped + self.rejected + self.errors
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it is inactive, or has unloaded its model after failures."""
+        without_model = self.heard > 0 and 'model' not in self.values
+        return self.status.startswith('inactive') or without_model
+
+    @property
+    def errors(self) -> int:
+        """Return how many images it failed at since it was first heard."""
+        return self._counted('errors')
 
     @property
     def dropped(self) -> int:
@@ -74,4 +91,4 @@ class NodeClient:
             self.status = status.message
             self.values = {item.key: item.value for item in status.values}
             if self._before is None:
-                self._before = {key: int(self.values[key]) for key in ('dropped', 'rejected')}
+                self._before = {key: int(self.values[key]) for key in COUNTERS}

@@ -24,10 +24,15 @@ class NodeError(RuntimeError):
     """road_seg_node cannot be driven; says why."""
 
 
-def prepare_environment() -> None:
-    """Set the transport profile, and keep to this machine, unless the user chose otherwise."""
+def prepare_environment(only_here: bool = True) -> None:
+    """
+    Set the transport profile, unless the user chose otherwise.
+
+    only_here: whether to keep to this machine too.
+    """
     os.environ.update(profile_environment(os.environ))
-    os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+    if only_here:
+        os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
 
 
 @contextlib.contextmanager

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import torch
 from graph import node_process
 from recordings import CAMERA, compressed, image, text, write_bag
 
 from road_seg_ros import checkpoint, synthetic
 from road_seg_ros.bags.reading import GROUND_TRUTH_TOPIC as TRUTH
 from road_seg_ros.bags.reading import Bag
-from road_seg_ros.graph_evaluation import EvaluationError, Result, evaluate
+from road_seg_ros.checkpoint import Normalization
+from road_seg_ros.fcn8 import FCN8
+from road_seg_ros.graph_evaluation import ANSWER_TIMEOUT_S, EvaluationError, Result, evaluate
 from road_seg_ros.metrics import NOT_SCORED, ROAD
+from road_seg_ros.node_process import prepare_environment
 from road_seg_ros.segmenter import RoadSegmenter
 from training.evaluate import score_images
 from training.kitti_road import find_pairs
@@ -113,6 +119,31 @@ def test_an_answer_of_another_size_than_the_ground_truth_is_told(
     assert 'error: an answer cannot be scored: confidence is (50, 310), label is (94, 310)' in (
         result.stderr
     )
+
+
+def test_a_model_that_fails_ends_it_at_once(bag: Path, tmp_path: Path) -> None:
+    network = FCN8(width=0.05, head='none')
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            parameter.fill_(0 if name.endswith('bias') else 6e4)
+    # Of a black image, the first that any node sees, the scores are 0; of others not finite.
+    unchanged = Normalization(scale=1.0, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    info = checkpoint.ModelInfo({}, normalization=unchanged)
+    checkpoint.save(tmp_path / 'm.safetensors', network, info)
+    began = time.monotonic()
+    arguments = ('-p', f'model_path:={tmp_path}/m.safetensors', '-p', 'engine:=torch')
+    result = _evaluate(bag, '--', *arguments)
+    assert result.returncode == 1
+    assert 'road_seg has stopped: failing: ArithmeticError: ' in result.stderr
+    assert time.monotonic() - began < IMAGES * ANSWER_TIMEOUT_S / 2
+
+
+def test_only_a_node_of_its_own_is_kept_to_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    for only_here, expected in ((False, None), (True, 'LOCALHOST')):
+        monkeypatch.delenv('ROS_AUTOMATIC_DISCOVERY_RANGE')
+        prepare_environment(only_here)
+        assert os.environ.get('ROS_AUTOMATIC_DISCOVERY_RANGE') == expected
+        os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
 
 
 def test_compressed_images_go_to_a_node_of_its_own(bag: Path, tiny_model: Path) -> None:

@@ -92,6 +92,13 @@ def test_images_that_are_all_refused_are_not_running(
     level, message = health.status(_situation())
     assert level == WARN
     assert message == 'failing: images arrive, none answered for 4 s, the last one: bad step'
+    health.mask_published(1.0, 1.0)
+    health.image_received()  # and the network hangs, for another reason
+    clock.now += 1.0
+    health.image_received()
+    clock.now += 2.0
+    assert health.status(_situation()) == (WARN, 'failing: images arrive, none answered for 3 s')
+    assert health.values()['last rejection'] == 'bad step'
 
 
 def test_the_first_image_after_a_silence_is_not_a_failure(

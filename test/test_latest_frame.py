@@ -37,7 +37,9 @@ def test_close_wakes_the_one_who_waits() -> None:
 def test_nothing_is_taken_after_close_or_clear() -> None:
     frames: LatestFrame[int] = LatestFrame()
     frames.put(1)
-    frames.clear()
+    assert frames.clear()
+    assert not frames.clear()
     assert not frames.put(2)
-    frames.close()
+    assert frames.close()
+    assert not frames.close()
     assert frames.take() is None

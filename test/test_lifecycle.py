@@ -111,13 +111,17 @@ def test_cleanup_does_not_wait_for_an_inference_that_hangs(
             assert gate.wait(30.0)
             return lambda: Segmentation(np.full(image.shape[:2], 255, np.uint8), None)
 
-        ReplacedEngine(node._segmenter, hang)
+        closed_by = []
+        ReplacedEngine(node._segmenter, hang).close = lambda: closed_by.append(
+            threading.current_thread().name
+        )
         late = client.send(image)
         assert entered.wait(30.0)
         began = time.monotonic()
         for transition in (DEACTIVATE, CLEANUP, CONFIGURE, ACTIVATE):
             assert _change(client, transition)
         assert time.monotonic() - began < 20.0
+        assert not closed_by  # under the hands of the inference
         masks = client.listen('mask')
         client.wait_until_matched()
         gate.set()  # what hung goes on now, in a node that has forgotten it
@@ -125,6 +129,19 @@ def test_cleanup_does_not_wait_for_an_inference_that_hangs(
         wait_for(lambda: any(m.header.stamp == stamp for m in masks), 'the new image')
         assert all(m.header.stamp != late for m in masks)
         assert node._health.errors == 0
+        assert closed_by == ['inference']
+
+
+def test_cleanup_does_not_wait_for_a_device_that_hangs(client: Client, tiny_model: Path) -> None:
+    with running_node(model_path=str(tiny_model), engine='torch') as node:
+        gate = threading.Event()
+        engine = node._segmenter.engine
+        ReplacedEngine(node._segmenter, engine.submit).close = lambda: gate.wait(30.0)
+        began = time.monotonic()
+        for transition in (DEACTIVATE, CLEANUP):
+            assert _change(client, transition)
+        assert time.monotonic() - began < 10.0
+        gate.set()
 
 
 def test_a_hanging_inference_shows_in_the_diagnostics(

@@ -361,6 +361,20 @@ def test_a_forced_conflict_is_explained(context: None, tiny_model: Path) -> None
         client.close()
 
 
+def test_the_log_names_the_publisher_of_a_conflict(context: None, tiny_model: Path) -> None:
+    client = Client(BEST_EFFORT)
+    arguments = ('-p', f'model_path:={tiny_model}', '-p', 'input_reliability:=reliable')
+    try:
+        with node_process(*arguments) as process:
+            client.wait_for_status('QoS conflict')
+            process.send_signal(signal.SIGINT)
+            output = process.communicate(timeout=20)[0]
+    finally:
+        client.close()
+    assert 'QoS conflict: /test_client offers' in output
+    assert 'UNKNOWN' not in output
+
+
 # Services, parameters, diagnostics
 
 
@@ -376,6 +390,30 @@ def test_enable_pauses_and_resumes(node: RoadSegNode, client: Client, image: np.
     assert (response.success, response.message) == (True, 'running')
     answer = _answer(client, masks, image)
     assert masks == [answer]
+
+
+def test_every_image_is_counted_through_pauses(
+    node: RoadSegNode, client: Client, image: np.ndarray
+) -> None:
+    for enabled in (False, True) * 5:
+        for _ in range(10):
+            client.send(image)
+        client.ask(SetBool, 'enable', SetBool.Request(data=enabled))
+    health = node._health
+
+    def all_counted() -> bool:
+        known = health.published + health.dropped + health.rejected + health.errors
+        return health.received == known
+
+    wait_for(all_counted, 'every image to become something')
+    assert health.received > 0
+    assert health.errors == 0
+
+
+def test_a_node_that_is_enabled_but_not_active_says_so(client: Client, tiny_model: Path) -> None:
+    with running_node(start=False, model_path=str(tiny_model), engine='torch'):
+        response = client.ask(SetBool, 'enable', SetBool.Request(data=True))
+    assert (response.success, response.message) == (True, 'enabled, but the node is not active')
 
 
 def test_threshold_is_live(node: RoadSegNode, client: Client, image: np.ndarray) -> None:

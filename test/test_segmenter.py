@@ -16,7 +16,7 @@ from conftest import SHARED
 
 from road_seg_ros import checkpoint, engines, synthetic
 from road_seg_ros.checkpoint import InputSize, ModelInfo, Normalization
-from road_seg_ros.engines import EngineError, Segmentation, Tint, Wanted
+from road_seg_ros.engines import EngineError, Segmentation, Tint, Wanted, devices
 from road_seg_ros.engines.on_cpu import CpuEngine
 from road_seg_ros.engines.processor import has_int8
 from road_seg_ros.fcn8 import FCN8
@@ -312,6 +312,22 @@ def test_engine_auto_is_openvino_on_the_cpu_where_it_is_installed(tiny_model: Pa
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason='there is a CUDA GPU')
+@pytest.mark.parametrize(('engine', 'told'), [('auto', True), ('openvino', False)])
+def test_auto_needs_no_torch_beside_a_gpu(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str, told: bool
+) -> None:
+    pytest.importorskip('openvino', reason='openvino is not installed')
+    monkeypatch.setattr(devices, 'AMD_DRIVER', tmp_path)  # which exists
+    monkeypatch.setitem(sys.modules, 'torch', None)
+    model = checkpoint.read(tiny_model)
+    for precision in ('auto', 'fp32'):
+        choice = engines.choose(model, 'auto', engine, precision)
+        assert (choice.device, choice.engine) == ('cpu', 'openvino')
+        assert ('needs PyTorch, which is not installed' in choice.why) == told
+    with pytest.raises(ImportError):
+        engines.choose(model, 'cuda')
+
+
 @pytest.mark.parametrize('device', ['cuda', 'cuda:0', 'cuda:7'])
 def test_cuda_without_a_gpu_is_an_error(tiny_model: Path, device: str) -> None:
     with pytest.raises(EngineError, match=f"device '{device}' was asked for, but .* no CUDA GPU"):

@@ -76,7 +76,7 @@ class ResultBag:
         """Wait until everything that the node took has come back, or nothing comes any more."""
         self._last_result = time.monotonic()
         while not stop.wait(0.05):
-            expected = self.images - self.client.dropped - self.client.rejected
+            expected = self.images - self.client.lost
             if min(self.results.values()) >= expected:
                 return
             if time.monotonic() - self._last_result > ANSWER_TIMEOUT_S:

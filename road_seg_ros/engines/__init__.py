@@ -126,10 +126,10 @@ def choose(
     Return what is to run a model.
 
     device: auto, cpu, cuda or cuda:N; engine: one of ENGINES; precision: one of PRECISIONS.
-    `auto` is a CUDA device with torch if there is one. On the CPU it is OpenVINO where that is
-    installed, else torch, in the fastest precision whose accuracy is known: int8 if this model
-    was checked in int8 and the processor has instructions for it, else bf16 if the processor
-    calculates in that, else fp32.
+    `auto` is a CUDA device with torch if there are both, unless engine is openvino. On the CPU it
+    is OpenVINO where that is installed, else torch, in the fastest precision whose accuracy is
+    known: int8 if this model was checked in int8 and the processor has instructions for it, else
+    bf16 if the processor calculates in that, else fp32.
     EngineError says what does not exist.
     """
     if engine not in ENGINES:
@@ -138,7 +138,15 @@ def choose(
         raise EngineError(f'precision must be one of {", ".join(PRECISIONS)}, got {precision!r}')
     from road_seg_ros.engines.devices import pick_device
 
-    device = pick_device(device)
+    no_gpu = ''
+    if device == 'auto' and engine == 'openvino':
+        device = 'cpu'
+    try:
+        device = pick_device(device)
+    except ImportError:
+        if device != 'auto':
+            raise
+        device, no_gpu = 'cpu', 'a GPU, if there is one, needs PyTorch, which is not installed; '
     if device != 'cpu':
         if engine == 'openvino':
             raise EngineError('engine openvino runs on the CPU; set device cpu, or engine torch')
@@ -146,8 +154,9 @@ def choose(
     if engine == 'auto':
         engine = 'openvino' if _has_openvino() and precision != 'fp16' else 'torch'
     if precision != 'auto':
-        return Choice(device, engine, precision)
-    return Choice(device, engine, *_fastest_precision(checkpoint, engine))
+        return Choice(device, engine, precision, no_gpu.removesuffix('; '))
+    precision, why = _fastest_precision(checkpoint, engine)
+    return Choice(device, engine, precision, no_gpu + why)
 
 
 def _fastest_precision(checkpoint: Checkpoint, engine: str) -> tuple[str, str]:

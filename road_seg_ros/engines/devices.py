@@ -23,7 +23,8 @@ def pick_device(device: str) -> str:
     """
     Turn auto, cpu, cuda or cuda:N into a device that exists: cpu or cuda:N.
 
-    `auto` is the first CUDA device, else the CPU. EngineError if the device is not there.
+    `auto` is the first CUDA device, else the CPU. EngineError if the device is not there;
+    ImportError if there may be one and PyTorch is missing.
     """
     kind, colon, index = device.partition(':')
     known = kind == 'cuda' and index.isdecimal() if colon else kind in ('auto', 'cpu', 'cuda')
