@@ -77,3 +77,11 @@ def read_image(path: Path) -> np.ndarray | None:
 def decode_image(data: np.ndarray) -> np.ndarray | None:
     """Return the pixels of an encoded image (uint8 bytes) as uint8 (H, W, 3) BGR, or None."""
     return cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+
+
+def is_turned(data: np.ndarray) -> bool:
+    """Whether `decode_image` turns or mirrors what is stored (uint8 bytes), as Exif may ask."""
+    if b'Exif' not in data.tobytes():
+        return False
+    stored = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    return stored is not None and not np.array_equal(stored, decode_image(data))

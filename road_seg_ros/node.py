@@ -132,6 +132,7 @@ class RoadSegNode(LifecycleNode):
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Free the model and close the topics."""
         self._release()
+        self._health.activated()  # nothing fails any more
         return super().on_cleanup(state)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:

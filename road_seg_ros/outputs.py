@@ -35,7 +35,8 @@ class Outputs:
         try:
             from vision_msgs.msg import LabelInfo
         except ImportError:
-            node.get_logger().debug('vision_msgs is not installed: no ~/label_info')
+            reason = 'vision_msgs is not installed: no ~/label_info'
+            node.get_logger().debug(reason, once=True)
         else:
             self._label_info = create(LabelInfo, '~/label_info', LATCHED_QOS)
             self._publishers.append(self._label_info)

@@ -19,6 +19,7 @@ from road_seg_ros.image_files import (
     SourceError,
     decode_image,
     even_stamps,
+    is_turned,
 )
 from road_seg_ros.image_header import JPEG_START, read_size
 from road_seg_ros.kitti import (
@@ -84,8 +85,8 @@ class Choices:
 
     rate: Hz; None for the recorded times, and 10 Hz where there are none. camera: 0..3 of KITTI's;
     None for left colour. calibration: a KITTI file to use instead of the source's own. quality: of
-    JPEG, 1..100; images that are JPEG already are passed through as they are. mixed_sizes: accept
-    images of different sizes, as KITTI Road always has.
+    JPEG, 1..100; images that are JPEG already are passed through as they are, unless Exif has them
+    turned. mixed_sizes: accept images of different sizes, as KITTI Road always has.
     """
 
     rate: float | None = None
@@ -200,7 +201,9 @@ class _Reader:
             data = np.fromfile(file.path, np.uint8)
         except OSError as error:
             raise SourceError(f'{file.path} cannot be read: {error.strerror}') from error
-        if self.choices.compressed and data[: len(JPEG_START)].tobytes() == JPEG_START:
+        is_jpeg = data[: len(JPEG_START)].tobytes() == JPEG_START
+        # Nobody who decodes a ROS message turns it as Exif asks.
+        if self.choices.compressed and is_jpeg and not is_turned(data):
             return self._complete(file, data, 'jpeg')
         image = decode_image(data)
         if image is None:

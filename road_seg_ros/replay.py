@@ -34,6 +34,7 @@ if TYPE_CHECKING:  # in `main`: a signal ends what takes time to import
 
 PROGRAM = 'road_seg_replay'
 POLL_S = 0.05
+CLOCK = '/clock'
 CLOCK_HZ = 40.0  # as `ros2 bag play`
 BYTES_AHEAD = 64 * 2**20
 # By default a thread that reads may keep the one that publishes waiting for 5 ms.
@@ -89,7 +90,8 @@ def _parser() -> argparse.ArgumentParser:
         const=CLOCK_HZ,
         default=0.0,
         metavar='HZ',
-        help=f'publish /clock, {CLOCK_HZ:.0f} times a second unless told otherwise',
+        help=f'publish /clock, {CLOCK_HZ:.0f} times a second unless told otherwise, and leave out '
+        'that of the bag',
     )
     parser.add_argument('--topics', nargs='+', metavar='TOPIC', help='play these only')
     parser.add_argument(
@@ -166,7 +168,7 @@ def _run(args: argparse.Namespace, ros_arguments: list[str], stop: Stop) -> None
     overrides = read_overrides(path) if path else {}
     with contextlib.ExitStack() as stack:
         bag = stack.enter_context(Bag(args.bag))
-        topics = _choose(bag, args.topics)
+        topics = _choose(bag, args.topics, bool(args.clock))
         _require_known(bag, topics, [*overrides, *_remapped(args.remap)])
         part = Part.of(bag, topics, args.start, args.duration)
         remappings = [word for rule in args.remap for word in ('-r', rule)]
@@ -285,10 +287,18 @@ def _wait_for_node(results: ResultBag, args: argparse.Namespace, stop: Stop) -> 
             )
 
 
-def _choose(bag: Bag, names: list[str] | None) -> list[Topic]:
-    """Return the topics with these names, or all that have messages."""
+def _choose(bag: Bag, names: list[str] | None, has_clock: bool) -> list[Topic]:
+    """
+    Return the topics with these names, or all that have messages.
+
+    has_clock: this program publishes /clock. Then that of the bag counts only if it is named:
+    time would jump between the two.
+    """
     if names is None:
         names = [topic.name for topic in bag.topics if topic.count]
+        if has_clock and CLOCK in names:
+            _say(f'not played: {CLOCK} of the bag: --clock publishes another')
+            names = [name for name in names if name != CLOCK]
     _require_known(bag, bag.topics, names)
     return [topic for topic in bag.topics if topic.name in names]
 
@@ -310,7 +320,7 @@ def _remapped(rules: list[str]) -> list[str]:
     for rule in rules:
         if not re.fullmatch(r'/[^:=]+:=[^:=]+', rule):
             raise PlayError(f'--remap must be like /from:=/to, not {rule}')
-    return [name for rule in rules if (name := rule.split(':=')[0]) != '/clock']
+    return [name for rule in rules if (name := rule.split(':=')[0]) != CLOCK]
 
 
 def _report(player: Player) -> str:

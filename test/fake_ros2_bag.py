@@ -1,8 +1,9 @@
 """
 Stands in for the program `ros2 bag play`, which cannot be installed everywhere.
 
-As rosbag2's player it opens its publishers and publishes the time while it is paused, plays on
-when it is told to, to whoever listens, and knows the options of the one in Humble.
+As rosbag2's player it opens its publishers and publishes the time while it is paused, and plays on
+when it is told to, to whoever listens. It knows the options of the one in Humble, and as that one
+plays a recorded /clock beside its own.
 """
 
 from __future__ import annotations
@@ -58,6 +59,7 @@ def main() -> None:
     parser.add_argument('--disable-keyboard-controls', action='store_true')
     parser.add_argument('--wait-for-all-acked', type=int, default=-1)
     parser.add_argument('--qos-profile-overrides-path')
+    parser.add_argument('--topics', nargs='+')
     args = parser.parse_args()
 
     rclpy.init(args=[])
@@ -72,8 +74,9 @@ def main() -> None:
     with Bag(args.path) as bag:
         begin_ns = bag.start_ns + round(args.start_offset * NS)
         overrides = read_overrides(args.qos_profile_overrides_path)
+        topics = [t for t in bag.topics if args.topics is None or t.name in args.topics]
         publishers = {}
-        for topic in bag.topics:
+        for topic in topics:
             package, _, name = topic.type.split('/')
             kind = getattr(importlib.import_module(f'{package}.msg'), name)
             qos = overrides.get(topic.name) or recorded_profile(topic)
@@ -93,7 +96,8 @@ def main() -> None:
         if args.start_paused:
             resumed.wait()
         started = time.monotonic()
-        for topic, time_ns, data in bag.messages(bag.topics, begin_ns):
+        print(f'playing {args.path}: {", ".join(map(str, topics))}')
+        for topic, time_ns, data in bag.messages(topics, begin_ns):
             due = started + (time_ns - begin_ns) / NS / args.rate
             time.sleep(max(0.0, due - time.monotonic()))
             publishers[topic].publish(data)

@@ -8,10 +8,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
-from torchvision.models import vgg16
+from torchvision.models import VGG16_Weights, vgg16
 
 from road_seg_ros.fcn8 import FCN8
-from training.backbone import BackboneError, load_vgg16, start_weights
+from training.backbone import DOWNLOADS, BackboneError, load_vgg16, start_weights
 
 SHARED_WEIGHTS = Path(__file__).parents[2] / 'shared/weights/vgg16_imagenet_features.safetensors'
 
@@ -50,6 +50,30 @@ def test_layers_6_and_7_come_from_the_classifier(features) -> None:
                             + weights['classifier.3.bias'])  # fmt: skip
         ours = network.head(pool5)[0, :, 3, 3]  # the centre sees all 7x7
     torch.testing.assert_close(ours, layer7[0], rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize('kind', DOWNLOADS)
+def test_what_is_downloaded_exists_and_is_used(
+    features, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = dict(features)
+    filling = 1.0 if kind == 'imagenet_v1' else torch.nan  # as in torchvision's files
+    for index, inputs in ((0, 512 * 7 * 7), (3, 4096)):
+        weights[f'classifier.{index}.weight'] = torch.tensor(filling).expand(4096, inputs)
+        weights[f'classifier.{index}.bias'] = torch.tensor(filling).expand(4096)
+    asked = []
+
+    def download(self: VGG16_Weights, **_: object) -> dict[str, torch.Tensor]:
+        asked.append(self)
+        return weights
+
+    monkeypatch.setattr(VGG16_Weights, 'get_state_dict', download)
+    network = FCN8(width=1.0, head='fc4096')
+    start_weights(network, kind, None, init_std=0.0, skip_std=0.0)
+    assert asked == [VGG16_Weights[DOWNLOADS[kind]]]
+    torch.testing.assert_close(network.features[0].weight.data, features['features.0.weight'])
+    expected = 1.0 if kind == 'imagenet_v1' else 0.0
+    assert {network.head[i].weight.unique().item() for i in (0, 3)} == {expected}
 
 
 def test_a_narrow_network_takes_the_strongest_filters(features) -> None:

@@ -9,6 +9,7 @@ import pty
 import resource
 import signal
 import sqlite3
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -205,6 +206,37 @@ def test_jpeg_files_are_passed_through_byte_by_byte(tmp_path: Path) -> None:
     ):
         assert message.format == 'jpeg'
         assert bytes(message.data) == (tmp_path / 'images' / name).read_bytes()
+
+
+def _add_orientation(path: Path, orientation: int) -> None:
+    """Put an Exif tag into a JPEG file, as cameras do."""
+    entry = struct.pack('<HHII', 0x0112, 3, 1, orientation)
+    exif = b'Exif\0\0II*\0' + struct.pack('<IH', 8, 1) + entry + bytes(4)
+    data = path.read_bytes()
+    path.write_bytes(data[:2] + b'\xff\xe1' + struct.pack('>H', len(exif) + 2) + exif + data[2:])
+
+
+@pytest.mark.parametrize('orientation', [3, 6])  # upside down, and lying on its side
+def test_a_jpeg_that_exif_turns_is_upright_raw_and_compressed(
+    tmp_path: Path, orientation: int
+) -> None:
+    write_images(tmp_path / 'images', ['0.jpg'])
+    _add_orientation(tmp_path / 'images' / '0.jpg', orientation)
+    _convert(tmp_path / 'images', tmp_path / 'raw')
+    _convert(tmp_path / 'images', tmp_path / 'jpeg', '--compressed', '--quality', 100)
+    raw, jpeg = (next(open_frames(tmp_path / bag).frames).image for bag in ('raw', 'jpeg'))
+    assert (
+        raw.shape == jpeg.shape == ((HEIGHT, WIDTH, 3) if orientation == 3 else (WIDTH, HEIGHT, 3))
+    )
+    assert np.abs(raw.astype(int) - jpeg).max() < 12
+
+
+def test_a_jpeg_that_exif_calls_upright_is_passed_through(tmp_path: Path) -> None:
+    write_images(tmp_path / 'images', ['0.jpg'])
+    _add_orientation(tmp_path / 'images' / '0.jpg', 1)
+    _convert(tmp_path / 'images', tmp_path / 'bag', '--compressed')
+    [message] = _read(tmp_path / 'bag').messages[f'{IMAGE}/compressed']
+    assert bytes(message.data) == (tmp_path / 'images' / '0.jpg').read_bytes()
 
 
 def test_other_files_become_jpeg(tmp_path: Path) -> None:

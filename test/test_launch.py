@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from builtin_interfaces.msg import Time
-from graph import RELIABLE, Client, ros, wait_for
+from graph import RELIABLE, Client, ros, running_node, wait_for
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
@@ -19,6 +19,9 @@ launch_ros = pytest.importorskip('launch_ros', reason='ROS 2 launch_ros is not i
 
 from launch.actions import SetEnvironmentVariable  # noqa: E402
 from launched import BUSY_S, actions_of, description, installed, launched  # noqa: E402
+
+from road_seg_ros.launching.cameras import find_cameras  # noqa: E402
+from road_seg_ros.launching.nodes import published_topics  # noqa: E402
 
 NODE_ARGUMENTS = {
     'mask_topic': 'road_seg/mask',
@@ -183,6 +186,36 @@ def test_the_transport_profile_is_set_unless_the_user_chose(
             for action in _only(SetEnvironmentVariable, actions)
         }
         assert names == expected
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'published'),
+    [
+        ({}, {'/road_seg/mask', '/road_seg/overlay', '/road_seg/overlay/compressed'}),
+        (
+            {'mask_topic': '/road', 'overlay_topic': 'view', 'namespace': 'car'},
+            {'/road', '/car/view', '/car/view/compressed', '/car/road_seg/confidence'},
+        ),
+    ],
+)
+def test_the_topics_that_a_node_publishes_follow_the_arguments(
+    arguments: dict[str, str], published: set[str]
+) -> None:
+    args = {**NODE_ARGUMENTS, **arguments}
+    [camera] = find_cameras('camera/image_raw', args['namespace'])
+    found = published_topics(camera, args)
+    assert published <= found
+    assert len(found) == 7
+
+
+def test_every_topic_that_a_node_publishes_is_known(tiny_model: Path) -> None:
+    with ros(), running_node(model_path=str(tiny_model), engine='torch') as node:
+        names = {name for name, _ in node.get_publisher_names_and_types_by_node('road_seg', '/')}
+    [camera] = find_cameras('camera/image_raw')
+    of_any_node = {'/rosout', '/parameter_events'}
+    without_vision_msgs = {'/road_seg/label_info'}
+    known = published_topics(camera, NODE_ARGUMENTS)
+    assert names - of_any_node | without_vision_msgs == known
 
 
 def test_one_camera_leaves_the_node_in_the_namespace_given() -> None:

@@ -144,6 +144,14 @@ def test_cleanup_does_not_wait_for_a_device_that_hangs(client: Client, tiny_mode
         gate.set()
 
 
+def test_a_failure_is_forgotten_with_the_model(client: Client, tiny_model: Path) -> None:
+    with running_node(model_path=str(tiny_model), engine='torch') as node:
+        node._health.inference_failed('once')
+        for transition in (DEACTIVATE, CLEANUP):
+            assert _change(client, transition)
+        client.wait_for_status('inactive: lifecycle state unconfigured')
+
+
 def test_a_hanging_inference_shows_in_the_diagnostics(
     client: Client, tiny_model: Path, image: np.ndarray
 ) -> None:

@@ -23,6 +23,8 @@ from rclpy.qos import QoSProfile
 from recordings import (
     BEGIN_NS,
     CAMERA,
+    STORE,
+    Record,
     compressed,
     image,
     qos,
@@ -50,6 +52,8 @@ from road_seg_ros.image_msgs import compressed_to_bgr
 from road_seg_ros.stop import Stop
 
 PERIOD_NS = 100_000_000  # 10 Hz
+RECORDED_S = 12  # what a recorded /clock says
+CLOCK = 'rosgraph_msgs/msg/Clock'
 KITTI_SIZE = (375, 1242, 3)
 
 
@@ -248,6 +252,32 @@ def test_topics_are_chosen_and_renamed_and_strange_ones_left_out(tmp_path: Path)
         assert not secret
     assert output.count('nowhere_msgs/msg/Strange is not installed') == 1
     assert _sent(output, '/front/compressed')[0] == 1
+
+
+def _clock(time_ns: int) -> Record:
+    message = STORE.types[CLOCK](STORE.types['builtin_interfaces/msg/Time'](RECORDED_S, 0))
+    return '/clock', CLOCK, time_ns, message
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'seconds'),
+    [
+        (['--clock'], {BEGIN_NS // 10**9}),
+        (['--clock', '--topics', CAMERA, '/clock'], {BEGIN_NS // 10**9, RECORDED_S}),
+        ([], {RECORDED_S}),
+    ],
+)
+def test_the_recorded_clock_is_not_played_beside_another_unless_it_is_named(
+    tmp_path: Path, arguments: list[str], seconds: set[int]
+) -> None:
+    bag = write_bag(tmp_path / 'bag', [image(_pictures(1)[0], 0), _clock(0), _clock(PERIOD_NS)])
+    with _listener() as listener:
+        clock = listener.listen(Clock, '/clock')
+        with replay_process(bag, *arguments) as player:
+            output = _end(player)
+        wait_for(lambda: {tick.clock.sec for tick in clock} == seconds, 'the clocks')
+    told = 'not played: /clock of the bag: --clock publishes another'
+    assert (told in output) == (arguments == ['--clock'])
 
 
 def test_a_qos_file_replaces_what_was_recorded(tmp_path: Path) -> None:

@@ -11,7 +11,20 @@ import pytest
 from diagnostic_msgs.msg import DiagnosticArray
 from graph import RELIABLE, Client, wait_for
 from rclpy.qos import ReliabilityPolicy
-from recordings import BEGIN_NS, CAMERA, compressed, image, qos, stamps, text, write_bag
+from recordings import (
+    BEGIN_NS,
+    CAMERA,
+    IMAGE,
+    STORE,
+    STRING,
+    Record,
+    compressed,
+    image,
+    qos,
+    stamps,
+    text,
+    write_bag,
+)  # fmt: skip
 from sensor_msgs.msg import Image
 
 from road_seg_ros import synthetic
@@ -72,8 +85,10 @@ def test_every_image_of_a_bag_is_answered_in_its_own_time_and_then_all_ends(
     masks = _record(client, Image, '/road_seg/mask')
     reports = _record(client, DiagnosticArray, '/diagnostics')
     with launched('replay.launch.py', environment, f'bag:={bag}', *_model(tiny_model)) as process:
-        assert process.wait(BUSY_S) == 0
+        output = process.communicate(timeout=BUSY_S)[0]
+    assert process.returncode == 0
     assert stamps(masks) == TIMES
+    assert 'is played without' not in output
     times = _times(reports, '/road_seg')
     assert any(times)
     assert all(not time or BEGIN_NS <= time <= END_NS for time in times)
@@ -104,6 +119,44 @@ def test_each_of_two_cameras_hears_all_of_what_ros2_bag_plays_raw_or_compressed(
     for name in names:
         times = _times(reports, f'/car/{name}/road_seg')
         assert any(BEGIN_NS <= time <= END_NS for time in times)
+
+
+def _recorded(topic: str, kind: str, *values: object) -> Record:
+    return topic, kind, 0, STORE.types[kind](*values)
+
+
+@pytest.mark.parametrize('is_rosbag2', [True, False])
+def test_a_bag_recorded_beside_the_node_is_played_without_what_is_published_anew(
+    client: Client,
+    environment: dict[str, str],
+    tiny_model: Path,
+    pixels: np.ndarray,
+    tmp_path: Path,
+    is_rosbag2: bool,
+) -> None:
+    time = STORE.types['builtin_interfaces/msg/Time'](12, 0)
+    header = STORE.types['std_msgs/msg/Header'](time, '')
+    records = [
+        _recorded('/clock', 'rosgraph_msgs/msg/Clock', time),
+        _recorded('/diagnostics', 'diagnostic_msgs/msg/DiagnosticArray', header, []),
+    ]
+    records += [text('/chat', 0, 'hello'), image(pixels, 0, '/car/road_seg/confidence')]
+    for time_ns in TIMES:
+        records += [image(pixels, time_ns), image(pixels, time_ns, '/road/mask')]
+    bag = write_bag(tmp_path / 'bag', records)
+    if is_rosbag2:
+        environment = fake_ros2_bag.install(tmp_path / 'rosbag2', environment)
+    masks = _record(client, Image, '/road/mask')
+    arguments = ('namespace:=car', 'mask_topic:=/road/mask', *_model(tiny_model))
+    with launched('replay.launch.py', environment, f'bag:={bag}', *arguments) as process:
+        output = process.communicate(timeout=BUSY_S)[0]
+    assert process.returncode == 0
+    assert stamps(masks) == TIMES
+    assert f'playing {bag}: {CAMERA} ({IMAGE}), /chat ({STRING})\n' in output
+    assert (
+        'the bag is played without /car/road_seg/confidence, /clock, /diagnostics, /road/mask: '
+        'the launch publishes them itself'
+    ) in output
 
 
 def test_a_bag_in_a_loop_is_played_until_the_launch_is_told_to_end(

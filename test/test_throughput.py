@@ -25,6 +25,12 @@ def test_both_is_no_faster_than_either(kitti_like: Path, tmp_path: Path, capsys)
     assert 'utilisation' in capsys.readouterr().out
 
 
+def test_a_teacher_may_be_another_network(kitti_like: Path, tiny_model: Path) -> None:
+    arguments = ['--config', RECIPE, '--data', str(kitti_like), '--teacher', str(tiny_model)]
+    arguments += ['--batches', '2', *SMALL]
+    assert throughput.main([*arguments, 'imitation=0.5']) == 0
+
+
 def test_a_rate_leaves_out_the_warm_up() -> None:
     slow_start = iter([0.5] * throughput.WARM_UP)
     batches = ((range(5), None) for _ in range(100))

@@ -24,6 +24,8 @@ NORMALIZATIONS = {
     'imagenet_v1': Normalization(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
     'random': Normalization(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
 }
+# The names that torchvision knows them by.
+DOWNLOADS = {'imagenet_features': 'IMAGENET1K_FEATURES', 'imagenet_v1': 'IMAGENET1K_V1'}
 # torchvision's fully connected layers 6 and 7, and our convolutions.
 FULLY_CONNECTED = {'classifier.0': 'head.0', 'classifier.3': 'head.3'}
 
@@ -59,6 +61,8 @@ def start_weights(
             'the pretrained weights have no layers 6 and 7 (classifier.0.weight), so they are not '
             'imagenet_v1; for the features alone set backbone=imagenet_features'
         )
+    if kind == 'imagenet_features':  # torchvision's file has NaN for the other layers
+        weights = {n: weight for n, weight in weights.items() if n.startswith('features.')}
     load_vgg16(network, weights)
 
 
@@ -139,7 +143,7 @@ def _download(kind: str) -> Mapping[str, torch.Tensor]:
     from torchvision.models import VGG16_Weights
 
     try:
-        return getattr(VGG16_Weights, kind.upper()).get_state_dict(progress=True)
+        return VGG16_Weights[DOWNLOADS[kind]].get_state_dict(progress=True)
     except OSError as error:
         raise BackboneError(
             f'torchvision could not download {kind}: {error}; give --backbone FILE with '

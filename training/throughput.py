@@ -107,7 +107,7 @@ def main(arguments: list[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     try:
         settings = config.read(args.config, args.settings)
-        files = Files(args.data, Path(), args.backbone, args.teacher)
+        files = Files(args.data, Path(), args.backbone, teacher=args.teacher)
         if args.batches < 1:
             raise ConfigError(f'--batches must be at least 1, got {args.batches}')
         if args.json:

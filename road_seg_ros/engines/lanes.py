@@ -22,7 +22,7 @@ Task = Callable[[], None]  # which works on tensors that exist before and after
 # ones for each engine would fill the GPU in the end.
 _idle_streams: dict[torch.device, list[torch.cuda.Stream]] = defaultdict(list)
 
-_capturing = threading.Lock()
+_capturing = threading.Lock()  # CUDA can capture one graph at a time
 
 
 class Lane(Protocol):

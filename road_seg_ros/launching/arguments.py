@@ -46,8 +46,8 @@ _RVIZ = Argument(
     'rviz', 'false', 'Start rviz2 with the camera, mask and overlay, of the first camera.', BOOL
 )
 _BAG = Argument(
-    'bag', '', 'Folder of a rosbag2 to play with its clock once every node listens; when it has '
-    'been answered to its end, the launch ends.',
+    'bag', '', 'Folder of a rosbag2 to play with its clock once every node listens, without the '
+    'topics that the launch publishes; when it has been answered to its end, the launch ends.',
 )  # fmt: skip
 
 SEG = (

@@ -18,7 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from launch.actions import ExecuteProcess, OpaqueCoroutine, RegisterEventHandler, Shutdown
+from launch.actions import (
+    ExecuteProcess,
+    LogInfo,
+    OpaqueCoroutine,
+    RegisterEventHandler,
+    Shutdown,
+)
 from launch.event_handlers import OnShutdown
 from launch.events import IncludeLaunchDescription
 from launch.events import Shutdown as ShutdownEvent
@@ -50,20 +56,33 @@ def has_rosbag2() -> bool:
 
 
 def play_bag(
-    bag: str, topics: Mapping[str, str], args: Mapping[str, str], environment: Mapping[str, str]
+    bag: str,
+    topics: Mapping[str, str],
+    recorded: Collection[str],
+    published: Collection[str],
+    args: Mapping[str, str],
+    environment: Mapping[str, str],
 ) -> list[LaunchDescriptionEntity]:
     """
     Return what plays a bag once every node is active, and ends the launch after it.
 
-    topics: the image topic of each road_seg node, by the node's full name. args: of these rate,
-    loop and start, as far as there are any. environment: what the player needs more of it.
-    ValueError names a bad argument.
+    topics: the image topic of each road_seg node, by the node's full name. recorded: the topics
+    of the bag. published: those that the nodes publish; a bag that was recorded beside such nodes
+    has them too, and is played without. args: of these rate, loop and start, as far as there are
+    any. environment: what the player needs more of it. ValueError names a bad argument.
     """
     rate = _number(args, 'rate', '1.0', 'above 0', lambda value: value > 0)
     start = _number(args, 'start', '0.0', '0 or more', lambda value: value >= 0)
     profiles, is_temporary = qos_file(topics.values())
     options = ['--clock', CLOCK_HZ, '--rate', rate, '--qos-profile-overrides-path', profiles]
     options += ['--loop'] if args.get('loop') == 'true' else []
+    actions: list[LaunchDescriptionEntity] = []
+    # Of Humble, `ros2 bag play --clock` plays the recorded /clock as well.
+    if left_out := sorted({*published, '/clock'}.intersection(recorded)):
+        options += ['--topics', *sorted(set(recorded).difference(left_out))]
+        names = ', '.join(left_out)
+        text = f'the bag is played without {names}: the launch publishes them itself'
+        actions.append(LogInfo(msg=text))
     folder = str(Path(bag).expanduser())
     by_rosbag2 = has_rosbag2()
     if by_rosbag2:
@@ -75,7 +94,7 @@ def play_bag(
         command += ['--start', start]
         command += ['--wait-for-subscriber', *topics.values()]
     replay = Replay(topics, command, environment, start_paused=by_rosbag2)
-    actions: list[LaunchDescriptionEntity] = [OpaqueCoroutine(coroutine=replay.begin)]
+    actions.append(OpaqueCoroutine(coroutine=replay.begin))
     if is_temporary:
         remove = OnShutdown(on_shutdown=lambda *_: Path(profiles).unlink(missing_ok=True))
         actions.append(RegisterEventHandler(remove))

@@ -23,16 +23,16 @@ class Camera:
     @property
     def node(self) -> str:
         """The full name of the node."""
-        return expand_topic_name(NODE_NAME, NODE_NAME, self._absolute_namespace)
+        return self.full_name(NODE_NAME)
 
     @property
     def full_topic(self) -> str:
         """The topic's full name."""
-        return expand_topic_name(self.topic, NODE_NAME, self._absolute_namespace)
+        return self.full_name(self.topic)
 
-    @property
-    def _absolute_namespace(self) -> str:
-        return f'/{self.namespace.strip("/")}'
+    def full_name(self, topic: str) -> str:
+        """Return the full name of what the node calls `topic`."""
+        return expand_topic_name(topic, NODE_NAME, f'/{self.namespace.strip("/")}')
 
 
 def find_cameras(image_topic: str, namespace: str = '') -> list[Camera]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable, Shutdown
 from launch.events.process import ProcessExited
@@ -18,6 +18,9 @@ from road_seg_ros.launching.cameras import NODE_NAME, Camera, find_cameras, requ
 from road_seg_ros.parameters import BY_NAME, broken_rule
 from road_seg_ros.resources import find_resource
 from road_seg_ros.transport import profile_environment
+
+# What a node publishes beside the outputs that arguments name.
+OTHER_OUTPUTS = ('~/confidence', '~/label_info', '~/transition_event', '/diagnostics')
 
 
 def describe(arguments: Sequence[Argument]) -> LaunchDescription:
@@ -60,8 +63,25 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         actions.append(_rviz(cameras[0], args, parameters.get('use_sim_time', False)))
     if bag:
         listened = {node: image.topic for node, image in images.items()}
-        actions += play_bag(bag, listened, args, environment)
+        published = {name for camera in cameras for name in published_topics(camera, args)}
+        actions += play_bag(bag, listened, topics, published, args, environment)
     return actions
+
+
+def published_topics(camera: Camera, args: Mapping[str, str]) -> set[str]:
+    """Return the full names of the topics that the node of a camera publishes."""
+    names = (*_named_outputs(args).values(), *OTHER_OUTPUTS)
+    return {camera.full_name(name) for name in names}
+
+
+def _named_outputs(args: Mapping[str, str]) -> dict[str, str]:
+    """Return the topics that the arguments give to outputs of a node."""
+    overlay = args['overlay_topic']
+    return {
+        '~/mask': args['mask_topic'],
+        '~/overlay': overlay,
+        '~/overlay/compressed': f'{overlay}/compressed',
+    }
 
 
 def _road_seg_node(
@@ -74,12 +94,7 @@ def _road_seg_node(
         name=NODE_NAME,
         namespace=camera.namespace,
         parameters=[args['params_file'], parameters],
-        remappings=[
-            ('camera/image_raw', camera.topic),
-            ('~/mask', args['mask_topic']),
-            ('~/overlay', args['overlay_topic']),
-            ('~/overlay/compressed', f'{args["overlay_topic"]}/compressed'),
-        ],
+        remappings=[('camera/image_raw', camera.topic), *_named_outputs(args).items()],
         arguments=['--ros-args', '--log-level', args['log_level']],
         output='screen',
         emulate_tty=True,
