@@ -67,7 +67,8 @@ class Normalization:
         """Return float32 (3, 1, 1) each: the input is image * gain + offset, in channel_order."""
         mean = np.array(self.mean, np.float32)[:, None, None]
         std = np.array(self.std, np.float32)[:, None, None]
-        return np.float32(self.scale) / std, -mean / std
+        # Not divided: to the last bit what PyTorch makes of it, with which models were trained.
+        return np.float32(self.scale) * (1 / std), -mean / std
 
 
 @dataclasses.dataclass(frozen=True)
