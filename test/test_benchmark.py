@@ -5,15 +5,18 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from graph import wait_for
 
-from road_seg_ros import synthetic
+from road_seg_ros import engines, synthetic
 from road_seg_ros.benchmark import (
     chart,
     growth,
@@ -32,6 +35,14 @@ from road_seg_ros.benchmark.timing import Durations, interleave
 from road_seg_ros.engines.processor import available_cores
 
 TORCH = Choice('torch', 'fp32')
+DEADLINE_S = 60.0
+
+
+@pytest.fixture(autouse=True)
+def _keep_signal_handler() -> Iterator[None]:
+    handler = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, handler)
 
 
 @pytest.fixture(scope='module')
@@ -180,6 +191,47 @@ print({{'training', 'torchvision', 'lightning'}} & set(sys.modules))
     assert 'publish' not in result.stdout
 
 
+@pytest.mark.parametrize('engine', ['torch,openvino', 'torch'])
+def test_an_engine_without_its_package_is_not_here(
+    tiny_model: Path, frames: Path, engine: str
+) -> None:
+    pytest.importorskip('openvino', reason='openvino is not installed')
+    arguments = ['--frames', str(frames), '--model', str(tiny_model), '--engine', engine]
+    arguments += ['--precision', 'fp32', '--device', 'cpu', '--repeats', '1', '--startups', '0']
+    code = f"""
+import sys
+sys.modules['torch'] = None
+from road_seg_ros.benchmark import latency
+from road_seg_ros.benchmark.cli import main
+latency.STREAM_S, latency.FEWEST_IN_STREAM = 0.01, 2
+sys.exit(main({arguments!r}))
+"""
+    result = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    why = 'engine torch needs PyTorch, which cannot be imported'
+    if engine == 'torch':
+        assert (result.returncode, result.stderr.count('\n')) == (2, 1)
+        assert result.stderr.startswith(f'error: {why}')
+    else:
+        assert result.returncode == 0, result.stderr
+        assert '| openvino fp32 | cpu |' in result.stdout
+        assert f'Not here:\n- torch fp32: {why}' in result.stdout
+    assert 'pip install torch' in result.stdout + result.stderr
+
+
+def test_a_start_may_do_without_pytorch(
+    tiny_model: Path, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:  # as with a GPU driver
+        raise ModuleNotFoundError("No module named 'torch'")
+
+    monkeypatch.setattr(engines, 'preload', fail)
+    described = {'path': str(tiny_model), 'device': 'cpu', 'size': [32, 64]}
+    described |= {'engine': 'torch', 'precision': 'fp32'}
+    monkeypatch.setattr(sys, 'argv', ['startup', '0.0', json.dumps(described)])
+    startup.main()
+    assert 'first mask' in json.loads(capsys.readouterr().out)['stages_s']
+
+
 def test_a_start_that_fails_says_why() -> None:
     with pytest.raises(StartupError, match='torch fp32 does not start.*/no/model.*does not exist'):
         startup.measure(Model('/no/model'), TORCH, 1)
@@ -257,6 +309,49 @@ def test_a_node_that_cannot_start_is_told(frames: Path) -> None:
         ros_graph.measure_node(Model('/no/model'), TORCH, str(frames), True, [10.0], 1.0)
 
 
+@pytest.fixture
+def one_transport(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ros_graph, 'TRANSPORTS', {True: 'fastdds.xml'})
+
+
+def test_a_node_that_fails_leaves_the_others_their_figures(
+    tiny_model: Path, frames: Path, tmp_path: Path, one_transport: None, capsys
+) -> None:
+    arguments = ['--ros', '--frames', str(frames), '--model', str(tiny_model), '--device', 'cpu']
+    arguments += ['--engine', 'torch', '--precision', 'int8,fp32', '--rates', '20']
+    report = tmp_path / 'report.json'
+    assert main([*arguments, '--seconds', '2', '--json', str(report)]) == 0
+    output = capsys.readouterr().out
+    assert '| torch fp32 | fastdds.xml | 20 | 40 at ' in output
+    assert 'Not here:\n- torch int8, fastdds.xml: road_seg_node ended: ' in output
+    data = json.loads(report.read_text())
+    assert [node['engine'] for node in data['nodes']] == ['torch fp32']
+    assert list(data['missing']) == ['torch int8, fastdds.xml']
+
+
+def test_nodes_that_all_fail_are_an_error(one_transport: None, frames: Path, capsys) -> None:
+    assert main(['--ros', '--frames', str(frames), '--model', '/no/model']) == 2
+    assert 'error: road_seg_node ended: ' in capsys.readouterr().err
+
+
+def test_a_terminated_run_takes_its_node_along(tiny_model: Path, frames: Path) -> None:
+    command = [sys.executable, '-m', 'road_seg_ros.benchmark', '--ros', '--frames', str(frames)]
+    command += ['--model', str(tiny_model), '--device', 'cpu']
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+
+    def children() -> dict[int, str]:
+        pids = Path(f'/proc/{process.pid}/task/{process.pid}/children').read_text().split()
+        return {int(pid): Path(f'/proc/{pid}/cmdline').read_text() for pid in pids}
+
+    wait_for(lambda: 'road_seg_ros.main' in ''.join(children().values()), 'the node to start')
+    started = children()
+    process.terminate()
+    _, errors = process.communicate(timeout=DEADLINE_S)
+    assert (process.returncode, errors) == (130, 'interrupted\n')
+    assert len(started) == 3  # with the camera and the viewer
+    assert not [pid for pid in started if Path(f'/proc/{pid}').exists()]
+
+
 def test_transports_are_compared(frames: Path) -> None:
     run = ros_graph.measure_transport(str(frames), True, False, 'reliable', 10, 20.0)
     assert (run.publisher, run.subscriber) == ('fastdds.xml', 'default')
@@ -328,6 +423,8 @@ def test_nodes_are_drawn(tmp_path: Path) -> None:
         (['--startups', '-1'], 'and --startups at least 0'),
         (['--ros', '--size', '160x576'], 'error: --size does not go with --ros'),
         (['--transport', '--chart', 'x.png'], 'error: --chart does not go with --transport'),
+        (['--chart', 'x.foo'], 'error: --chart must name a picture, like chart.png, got x.foo'),
+        (['--chart', 'x'], 'error: --chart must name a picture, like chart.png, got x'),
         (['--ros', '--growth'], 'not allowed with argument'),
     ],
     ids=lambda value: ' '.join(value) if isinstance(value, list) else '',
@@ -339,7 +436,9 @@ def test_what_cannot_be_done_is_one_line(arguments: list[str], words: str, capsy
     except SystemExit as error:  # of argparse
         status = error.code
     assert status == 2
-    assert words in capsys.readouterr().err
+    shown = capsys.readouterr()
+    assert words in shown.err
+    assert not shown.out  # nothing was measured
 
 
 def test_a_chart_without_matplotlib_is_refused_before_measuring(
@@ -348,6 +447,35 @@ def test_a_chart_without_matplotlib_is_refused_before_measuring(
     monkeypatch.setitem(sys.modules, 'matplotlib', None)
     assert main(['--chart', str(tmp_path / 'chart.png')]) == 2
     assert 'pip install matplotlib, or leave --chart out' in capsys.readouterr().err
+
+
+def test_a_chart_that_cannot_be_written_leaves_the_figures(
+    tiny_model: Path, frames: Path, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(latency, 'FEWEST_IN_STREAM', 2)
+    monkeypatch.setattr(latency, 'STREAM_S', 0.01)
+    (tmp_path / 'chart.png').mkdir()
+    arguments = ['--frames', str(frames), '--model', str(tiny_model), '--device', 'cpu']
+    arguments += ['--engine', 'torch', '--precision', 'fp32', '--repeats', '1', '--startups', '0']
+    arguments += ['--size', '32x64', '--chart', str(tmp_path / 'chart.png')]
+    assert main(arguments) == 2
+    shown = capsys.readouterr()
+    assert '| torch fp32 | cpu |' in shown.out
+    assert 'chart.png' in shown.err
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_is_one_line(
+    tiny_model: Path,
+    frames: Path,
+    capsys,
+    monkeypatch: pytest.MonkeyPatch,
+    number: signal.Signals,
+) -> None:
+    monkeypatch.setattr(latency, 'measure', lambda *_: signal.raise_signal(number))
+    arguments = ['--frames', str(frames), '--model', str(tiny_model), '--engine', 'torch']
+    assert main([*arguments, '--precision', 'fp32', '--device', 'cpu']) == 130
+    assert capsys.readouterr() == ('', 'interrupted\n')
 
 
 def test_a_report_that_cannot_be_written_is_told_before_measuring(capsys) -> None:

@@ -216,18 +216,20 @@ def _add_orientation(path: Path, orientation: int) -> None:
     path.write_bytes(data[:2] + b'\xff\xe1' + struct.pack('>H', len(exif) + 2) + exif + data[2:])
 
 
-@pytest.mark.parametrize('orientation', [3, 6])  # upside down, and lying on its side
+@pytest.mark.parametrize(
+    ('orientation', 'shape'),
+    [(3, (HEIGHT, WIDTH, 3)), (6, (WIDTH, HEIGHT, 3))],
+    ids=['upside down', 'on its side'],
+)
 def test_a_jpeg_that_exif_turns_is_upright_raw_and_compressed(
-    tmp_path: Path, orientation: int
+    tmp_path: Path, orientation: int, shape: tuple[int, ...]
 ) -> None:
     write_images(tmp_path / 'images', ['0.jpg'])
     _add_orientation(tmp_path / 'images' / '0.jpg', orientation)
     _convert(tmp_path / 'images', tmp_path / 'raw')
     _convert(tmp_path / 'images', tmp_path / 'jpeg', '--compressed', '--quality', 100)
     raw, jpeg = (next(open_frames(tmp_path / bag).frames).image for bag in ('raw', 'jpeg'))
-    assert (
-        raw.shape == jpeg.shape == ((HEIGHT, WIDTH, 3) if orientation == 3 else (WIDTH, HEIGHT, 3))
-    )
+    assert raw.shape == jpeg.shape == shape
     assert np.abs(raw.astype(int) - jpeg).max() < 12
 
 

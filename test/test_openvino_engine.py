@@ -13,7 +13,13 @@ import torch
 
 from road_seg_ros import checkpoint, engines, synthetic
 from road_seg_ros.checkpoint import InputSize, ModelInfo, Normalization
-from road_seg_ros.engines import EngineError, openvino_graph, processor, quantization
+from road_seg_ros.engines import (
+    EngineError,
+    openvino_engine,
+    openvino_graph,
+    processor,
+    quantization,
+)
 from road_seg_ros.engines.quantization import Quantization
 from road_seg_ros.fcn8 import FCN8
 from road_seg_ros.segmenter import RoadSegmenter
@@ -274,3 +280,20 @@ def test_int8_without_its_instructions_is_refused(
 def test_openvino_does_not_run_fp16(model: Path) -> None:
     with pytest.raises(EngineError, match='openvino runs fp32, bf16 and int8, not fp16'):
         RoadSegmenter.from_checkpoint(model, 'cpu', 'openvino', 'fp16')
+
+
+def test_a_precision_that_openvino_ignores_is_refused(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compile_as_asked = openvino_engine._compiled
+
+    def compile_in_fp32(model, precision, ranges):  # as on a processor without bf16
+        return compile_as_asked(model, 'fp32', ranges)
+
+    monkeypatch.setattr(openvino_engine, '_compiled', compile_in_fp32)
+    for _ in ('compiled', 'from the cache'):
+        with pytest.raises(
+            EngineError, match='bf16 cannot be had: .* in f32 on this processor; set precision'
+        ):
+            RoadSegmenter.from_checkpoint(tiny_model, 'cpu', 'openvino', 'bf16')
+    assert compile_as_asked(checkpoint.read(tiny_model), 'fp32', None)[1]

@@ -20,7 +20,7 @@ NETWORK_COLOR = '#BBBBBB'
 
 
 class ChartError(RuntimeError):
-    """A picture that cannot be drawn here; says what to install."""
+    """A picture that cannot be drawn; says what to do."""
 
 
 def draw_latencies(latencies: Mapping[str, Latency], path: Path) -> None:
@@ -86,14 +86,18 @@ def draw_nodes(results: Sequence[NodeResult], path: Path) -> None:
     _finish(figure, axes, 'images a second', 'stamp to mask, median to p99, ms', path)
 
 
-def check_installed() -> None:
-    """Raise ChartError if matplotlib is missing."""
+def check(path: Path) -> None:
+    """Raise ChartError if matplotlib is missing or does not write such a file."""
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:
         raise ChartError(
             f'--chart needs matplotlib ({error}): pip install matplotlib, or leave --chart out'
         ) from error
+    from matplotlib.figure import Figure
+
+    if path.suffix.lower().removeprefix('.') not in Figure().canvas.get_supported_filetypes():
+        raise ChartError(f'--chart must name a picture, like chart.png, got {path}')
 
 
 def _new(height: float) -> tuple[Figure, Axes]:

@@ -14,8 +14,10 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import itertools
 import json
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -34,6 +36,7 @@ from road_seg_ros.benchmark import (
     tables,
 )
 from road_seg_ros.benchmark.chart import ChartError
+from road_seg_ros.benchmark.machine import Machine
 from road_seg_ros.benchmark.ros_graph import GraphError
 from road_seg_ros.benchmark.samples import Choice, Images, Model
 from road_seg_ros.benchmark.startup import StartupError
@@ -52,10 +55,11 @@ TRANSPORT_IMAGES, TRANSPORT_HZ = 60, 10.0
 
 @dataclass(frozen=True)
 class Report:
-    """What a measurement found: Markdown to print, and the same as data."""
+    """What a measurement found: Markdown to print, the same as data, and what draws it."""
 
     text: str
     data: dict[str, Any]
+    draw: Callable[[Path], None] | None = None
 
 
 class UsageError(ValueError):
@@ -74,8 +78,6 @@ def measure_engines(args: argparse.Namespace) -> Report:
     startups = {}
     if args.startups:
         startups = {n: startup.measure(model, c, args.startups) for n, c in opened.items()}
-    if args.chart:
-        chart.draw_latencies(found, args.chart)
     parts = [
         _describe_model(info.describe(), images, args.size),
         tables.latency_table(found, startups),
@@ -100,7 +102,7 @@ def measure_engines(args: argparse.Namespace) -> Report:
         },
         'missing': missing,
     }
-    return Report('\n\n'.join(parts), data)
+    return Report('\n\n'.join(parts), data, functools.partial(chart.draw_latencies, found))
 
 
 def measure_growth(args: argparse.Namespace) -> Report:
@@ -115,8 +117,6 @@ def measure_growth(args: argparse.Namespace) -> Report:
     info = next(iter(segmenters.values())).info
     found = growth.measure(segmenters, images.images[0], args.repeats or REPEATS_OF_A_SIZE)
     memory = growth.memory_over_time(segmenters, images.images[0], MEMORY_ROUNDS)
-    if args.chart:
-        chart.draw_growth(found, args.chart)
     runs = len(growth.SIZES) * len(segmenters)
     parts = [
         _describe_model(info.describe(), images, model.size),
@@ -132,7 +132,7 @@ def measure_growth(args: argparse.Namespace) -> Report:
         'memory_mb': memory,
         'missing': missing,
     }
-    return Report('\n\n'.join(parts), data)
+    return Report('\n\n'.join(parts), data, functools.partial(chart.draw_growth, found))
 
 
 def measure_node(args: argparse.Namespace) -> Report:
@@ -141,22 +141,27 @@ def measure_node(args: argparse.Namespace) -> Report:
         raise UsageError(
             '--size does not go with --ros: the node runs the size that its model has'
         )
-    results = [
-        ros_graph.measure_node(
-            _model(args), choice, args.frames, profile, args.rates, args.seconds
-        )
-        for choice in args.choices or AUTO
-        for profile in ros_graph.TRANSPORTS
-    ]
-    if args.chart:
-        chart.draw_nodes(results, args.chart)
+    results, missing = [], {}
+    for choice, profile in itertools.product(args.choices or AUTO, ros_graph.TRANSPORTS):
+        try:
+            found = ros_graph.measure_node(
+                _model(args), choice, args.frames, profile, args.rates, args.seconds
+            )
+        except (GraphError, OSError) as error:  # one that fails leaves the others their figures
+            missing[f'{choice}, {ros_graph.TRANSPORTS[profile]}'] = str(error)
+        else:
+            results.append(found)
+    if not results:
+        raise GraphError('; '.join(dict.fromkeys(missing.values())))
     starts = ', '.join(f'{r.engine} {r.start_s:.1f} s ({r.transport})' for r in results)
     parts = [
         f'Middleware: {results[0].middleware}',
         tables.node_table(results),
         f'From the start of the node to the first mask: {starts}',
+        *([_list_missing(missing)] if missing else []),
     ]
-    return Report('\n\n'.join(parts), {'nodes': [dataclasses.asdict(r) for r in results]})
+    data = {'nodes': [dataclasses.asdict(result) for result in results], 'missing': missing}
+    return Report('\n\n'.join(parts), data, functools.partial(chart.draw_nodes, results))
 
 
 def measure_transport(args: argparse.Namespace) -> Report:
@@ -293,25 +298,35 @@ def main(arguments: list[str] | None = None) -> int:
     if args.engine or args.precision:
         pairs = itertools.product(args.engine or ['auto'], args.precision or ['auto'])
         args.choices = [Choice(*pair) for pair in pairs]
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: no process is left
     try:
         if args.seconds <= 0 or args.startups < 0:
             raise UsageError('--seconds must be above 0, and --startups at least 0')
         if args.chart and args.measure is measure_transport:
             raise UsageError('--chart does not go with --transport, which has nothing to draw')
         if args.chart:
-            chart.check_installed()
+            chart.check(args.chart)
         for path in filter(None, (args.json, args.chart)):
             path.parent.mkdir(parents=True, exist_ok=True)
         here, before = machine.this_machine(), machine.load()
         report = args.measure(args)
-        after = machine.load()
+        loads = [before, machine.load()]
+        _print(report, here, loads)
+        if args.json:
+            data = {'machine': dataclasses.asdict(here), 'load': loads, **report.data}
+            args.json.write_text(json.dumps(data, indent=1), encoding='utf-8')
+        if args.chart:
+            report.draw(args.chart)
     except (ValueError, OSError, ChartError, GraphError, StartupError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
-    loads = [f'{minute:.2f} ({five:.2f} over 5 minutes)' for minute, five, _ in (before, after)]
-    print(f'{here.describe()}\n- load: {loads[0]} at the start, {loads[1]} at the end\n')
-    print(report.text)
-    if args.json:
-        data = {'machine': dataclasses.asdict(here), 'load': [before, after], **report.data}
-        args.json.write_text(json.dumps(data, indent=1), encoding='utf-8')
+    except KeyboardInterrupt:
+        print('interrupted', file=sys.stderr)
+        return 130
     return 0
+
+
+def _print(report: Report, here: Machine, loads: Sequence[tuple[float, float, float]]) -> None:
+    start, end = (f'{minute:.2f} ({five:.2f} over 5 minutes)' for minute, five, _ in loads)
+    print(f'{here.describe()}\n- load: {start} at the start, {end} at the end\n')
+    print(report.text, flush=True)

@@ -250,8 +250,9 @@ def _node(
 
 def _end(process: subprocess.Popen[str]) -> None:
     try:
-        process.wait(STOP_TIMEOUT_S)
-    except subprocess.TimeoutExpired:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(STOP_TIMEOUT_S)
+    finally:  # also when a second Ctrl-C ends the wait
         process.kill()
         process.wait()
 
@@ -276,7 +277,8 @@ class _Process:
             text=True,
         )
         self._answers: queue.Queue[str] = queue.Queue()
-        self._reader = threading.Thread(target=self._read, name=f'read {name}')
+        # A daemon: an interrupt may come before `__exit__` is sure to be called.
+        self._reader = threading.Thread(target=self._read, name=f'read {name}', daemon=True)
         self._reader.start()
 
     def __enter__(self) -> _Process:

@@ -108,6 +108,12 @@ def open_segmenters(
         except EngineError as error:
             missing[str(choice)] = str(error)
             continue
+        except ImportError as error:
+            missing[str(choice)] = (
+                f'engine {choice.engine} needs PyTorch, which cannot be imported ({error}): '
+                'pip install torch'
+            )
+            continue
         name = f'{segmenter.engine.name} {segmenter.engine.precision}'
         if segmenters.setdefault(name, segmenter) is not segmenter:
             segmenter.close()  # what auto has picked was also asked for by name

@@ -20,8 +20,7 @@ from road_seg_ros.engines.on_cpu import CpuEngine
 from road_seg_ros.engines.processor import available_cores, has_int8
 from road_seg_ros.engines.quantization import Quantization
 
-# What OpenVINO calls the arithmetic of what is not int8. It keeps to float32 where the processor
-# has no bfloat16.
+# What OpenVINO calls the arithmetic of what is not int8.
 TYPE_NAMES = {'fp32': 'f32', 'bf16': 'bf16', 'int8': 'f32'}
 
 
@@ -82,7 +81,9 @@ class OpenVinoEngine(CpuEngine):
                 )
             ranges = ranges or quantization.read(checkpoint)
         super().__init__(checkpoint.info.input, precision)
-        self._compiled, self.from_cache = _compiled(checkpoint, precision, ranges)
+        compiled, self.from_cache = _compiled(checkpoint, precision, ranges)
+        _require_precision(compiled, precision)
+        self._compiled = compiled
 
     def run(self, pixels: np.ndarray) -> np.ndarray:
         """uint8 (H, W, 3) BGR -> round(255 x road probability), uint8 (H, W)."""
@@ -116,6 +117,16 @@ def _compiled(
     compiled.export_model(stream)
     compiled_cache.write(key, stream.getvalue())
     return compiled, False
+
+
+def _require_precision(compiled: Any, precision: str) -> None:
+    """Raise EngineError if OpenVINO took another precision, as it does without saying so."""
+    found = compiled.get_property('INFERENCE_PRECISION_HINT').get_type_name()
+    if found != TYPE_NAMES[precision]:
+        raise EngineError(
+            f'precision {precision} cannot be had: OpenVINO calculates in {found} on this '
+            'processor; set precision to fp32'
+        )
 
 
 def _fingerprint(
