@@ -21,6 +21,7 @@ except ImportError:  # Humble
     from rclpy.qos_event import SubscriptionEventCallbacks, UnsupportedEventTypeError
 
 TOPIC = 'camera/image_raw'
+NAME_UNKNOWN = '_NODE_NAME_UNKNOWN_'  # as rmw has it
 
 
 class ImageInput:
@@ -67,7 +68,7 @@ class ImageInput:
 
     def match_publishers(self) -> None:
         """Subscribe anew if the publishers of the topic ask for another reliability."""
-        if self._conflict:
+        if self._conflict and self._names_known():
             self._conflict = False
             self._node.get_logger().warning(self.why_silent())
         if self._taken_over:
@@ -114,12 +115,17 @@ class ImageInput:
         if self._setting == 'auto':
             self.match_publishers()
         else:
-            self._conflict = True  # the graph does not know the publisher's name yet
+            self._conflict = True  # told once the publisher's name is known
 
     def _destroy_predecessor(self) -> None:
         if self._predecessor is not None:
             self._node.destroy_subscription(self._predecessor)
             self._predecessor = None
+
+    def _names_known(self) -> bool:
+        """Whether discovery has brought the node of every publisher; it comes a little later."""
+        names = [publisher.node_name for publisher in self._publishers()]
+        return bool(names) and NAME_UNKNOWN not in names
 
     def _publishers(self) -> Sequence[TopicEndpointInfo]:
         return self._node.get_publishers_info_by_topic(self.topic)

@@ -366,7 +366,8 @@ def test_the_log_names_the_publisher_of_a_conflict(context: None, tiny_model: Pa
     arguments = ('-p', f'model_path:={tiny_model}', '-p', 'input_reliability:=reliable')
     try:
         with node_process(*arguments) as process:
-            client.wait_for_status('QoS conflict')
+            for _ in range(2):  # a second apart: longer than a warning may take
+                client.wait_for_status('QoS conflict: /test_client offers')
             process.send_signal(signal.SIGINT)
             output = process.communicate(timeout=20)[0]
     finally:
