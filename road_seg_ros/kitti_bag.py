@@ -145,7 +145,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--compressed',
         action='store_true',
-        help='JPEG, on TOPIC/compressed; a JPEG file is passed through as it is',
+        help='JPEG, on TOPIC/compressed; a JPEG is passed through unless Exif has it turned',
     )
     parser.add_argument('--quality', default='90', help='of JPEG, 1 to 100, default 90')
     parser.add_argument(

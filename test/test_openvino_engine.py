@@ -241,6 +241,8 @@ def test_what_is_written_is_read(model: Path) -> None:
         ('avx512_bf16', True, True, ('openvino', 'bf16'), 'no VNNI or AMX'),
         ('avx512_vnni avx512_bf16', False, True, ('openvino', 'bf16'), 'does not exist; make'),
         ('avx2', True, True, ('openvino', 'fp32'), 'this processor has no bf16'),
+        ('bf16 asimd', True, True, ('openvino', 'fp32'), 'no bf16 for openvino'),  # Arm
+        ('bf16 asimd', True, False, ('torch', 'bf16'), 'int8 needs openvino'),
         ('avx512_vnni avx512_bf16', True, False, ('torch', 'bf16'), 'int8 needs openvino'),
         ('avx2', True, False, ('torch', 'fp32'), 'int8 needs openvino'),
     ],

@@ -91,10 +91,10 @@ def test_arithmetic_is_told_from_the_flags(
 ) -> None:
     cpu_info = tmp_path / 'cpuinfo'
     cpu_info.write_text(f'processor\t: 0\n{flags}\n\nprocessor\t: 1\n')
-    assert (processor.has_bf16(cpu_info), processor.has_int8(cpu_info)) == (bf16, int8)
+    assert (processor.has_bf16('torch', cpu_info), processor.has_int8(cpu_info)) == (bf16, int8)
 
 
 def test_a_processor_that_cannot_be_asked_has_neither(tmp_path: Path) -> None:
     nowhere = tmp_path / 'none'
-    assert not processor.has_bf16(nowhere)
+    assert not processor.has_bf16('torch', nowhere)
     assert not processor.has_int8(nowhere)

@@ -172,9 +172,9 @@ def _fastest_precision(checkpoint: Checkpoint, engine: str) -> tuple[str, str]:
             return 'int8', quantization.read(checkpoint).describe()
         except EngineError as error:
             no_int8 = f'no int8: {error}'
-    if processor.has_bf16():
+    if processor.has_bf16(engine):
         return 'bf16', f'this processor calculates in bf16; {no_int8}'
-    return 'fp32', f'this processor has no bf16; {no_int8}'
+    return 'fp32', f'this processor has no bf16 for {engine}; {no_int8}'
 
 
 def preload() -> None:
