@@ -29,7 +29,7 @@ libc.fclose(out)
 """
 
 OPEN_AND_CLOSE = """
-import gc, re, sys
+import os, re
 import numpy as np
 from road_seg_ros.segmenter import RoadSegmenter
 def memory_mb():
@@ -40,7 +40,9 @@ def use(sizes):
         segmenter(np.zeros((height, width, 3), np.uint8))
     segmenter.close()
     return memory_mb()
+capacity = os.environ.get('ONEDNN_PRIMITIVE_CACHE_CAPACITY')
 once = use([(94, 310)])
+assert os.environ.get('ONEDNN_PRIMITIVE_CACHE_CAPACITY') == capacity  # PyTorch reads it too
 sides = range(100, 700, 50)
 print(use([(94, side) for side in sides] + [(side, 94) for side in sides]) - once)
 """

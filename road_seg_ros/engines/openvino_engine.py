@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import io
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,6 +24,7 @@ from road_seg_ros.engines.quantization import Quantization
 
 # What OpenVINO calls the arithmetic of what is not int8.
 TYPE_NAMES = {'fp32': 'f32', 'bf16': 'bf16', 'int8': 'f32'}
+KERNEL_CACHE = 'ONEDNN_PRIMITIVE_CACHE_CAPACITY'  # environment of oneDNN
 
 
 @functools.cache
@@ -33,9 +36,6 @@ def core() -> Any:
     when they do not go in reverse order, the thread is left with one that is unmapped, and its
     next signal (Ctrl-C, or a child process that ends) is a segmentation fault.
     """
-    # oneDNN, below it, would keep up to 1024 kernels with their memory, for engines long closed.
-    # A compiled model has a cache of its own for the sizes it meets.
-    os.environ.setdefault('ONEDNN_PRIMITIVE_CACHE_CAPACITY', '0')
     return import_openvino().Core()
 
 
@@ -81,7 +81,8 @@ class OpenVinoEngine(CpuEngine):
                 )
             ranges = ranges or quantization.read(checkpoint)
         super().__init__(checkpoint.info.input, precision)
-        compiled, self.from_cache = _compiled(checkpoint, precision, ranges)
+        with _without_kernel_cache():
+            compiled, self.from_cache = _compiled(checkpoint, precision, ranges)
         _require_precision(compiled, precision)
         self._compiled = compiled
 
@@ -94,6 +95,25 @@ class OpenVinoEngine(CpuEngine):
     def close(self) -> None:
         """Free the memory of the network."""
         self._compiled = None
+
+
+@contextlib.contextmanager
+def _without_kernel_cache() -> Iterator[None]:
+    """
+    Let OpenVINO's oneDNN keep no kernels beside those that each compiled model keeps itself.
+
+    It would keep up to 1024, with their memory, for engines long closed. It reads this once, when
+    it compiles first. Not for the whole process: PyTorch has a oneDNN too, which needs its cache.
+    A value of the user's has precedence.
+    """
+    if KERNEL_CACHE in os.environ:
+        yield
+        return
+    os.environ[KERNEL_CACHE] = '0'
+    try:
+        yield
+    finally:
+        del os.environ[KERNEL_CACHE]
 
 
 def _compiled(
