@@ -258,10 +258,8 @@ def evaluate(
         _await_answers(examiner, process)
         _await_diagnostics(examiner, process)
         client = examiner.client
-        result.dropped, result.rejected, result.errors = (
-            client.dropped, client.rejected, client.errors,
-        )  # fmt: skip
-        result.node = client.values
+        result.dropped, result.rejected = client.dropped, client.rejected
+        result.errors, result.node = client.errors, client.values
     return result
 
 

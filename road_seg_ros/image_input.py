@@ -67,7 +67,7 @@ class ImageInput:
         return self._to_bgr(message)
 
     def match_publishers(self) -> None:
-        """Subscribe anew if the publishers of the topic ask for another reliability."""
+        """Subscribe anew if the publishers ask for another reliability, or warn of a conflict."""
         if self._conflict and self._names_known():
             self._conflict = False
             self._node.get_logger().warning(self.why_silent())

@@ -6,7 +6,6 @@ Whatever takes time to import is imported inside `main`, where a signal ends it 
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import os
 import signal
@@ -98,8 +97,7 @@ def _run(args: list[str] | None) -> int:
     node = None
     try:
         # Seconds that a lifecycle manager would otherwise wait for at the first configure.
-        with contextlib.suppress(ImportError):  # configure tells
-            engines.preload()
+        engines.preload()
         node = RoadSegNode()
         node.get_logger().info(f'libraries ready; seconds: {time.monotonic() - began:.2f}')
         if node.autostart and not node.start():

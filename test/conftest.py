@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,6 +48,14 @@ def pytest_configure() -> None:
 def pytest_unconfigure() -> None:
     """Remove the cache."""
     shutil.rmtree(os.environ['XDG_CACHE_HOME'], ignore_errors=True)
+
+
+@pytest.fixture
+def keep_sigterm() -> Iterator[None]:
+    """Put back what handles SIGTERM."""
+    handler = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, handler)
 
 
 @pytest.fixture

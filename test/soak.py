@@ -46,7 +46,7 @@ from std_srvs.srv import SetBool
 
 from road_seg_ros import checkpoint, synthetic
 from road_seg_ros.engines import quantization
-from road_seg_ros.image_msgs import to_image
+from road_seg_ros.image_msgs import stamp_ns, to_image
 from road_seg_ros.transport import profile_environment
 
 RECOVERY_S = 15.0
@@ -75,7 +75,7 @@ class Soak:
 
     def _on_mask(self, mask: Image) -> None:
         now_ns = self.client.get_clock().now().nanoseconds
-        self.newest_ns = mask.header.stamp.sec * 1_000_000_000 + mask.header.stamp.nanosec
+        self.newest_ns = stamp_ns(mask)
         if mask.header.frame_id == 'camera':
             self.latencies_ms.append((now_ns - self.newest_ns) / 1e6)
 

@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -16,7 +15,7 @@ import numpy as np
 import pytest
 from graph import wait_for
 
-from road_seg_ros import engines, synthetic
+from road_seg_ros import synthetic
 from road_seg_ros.benchmark import (
     chart,
     growth,
@@ -32,17 +31,12 @@ from road_seg_ros.benchmark.ros_graph import GraphError
 from road_seg_ros.benchmark.samples import Choice, Model
 from road_seg_ros.benchmark.startup import StartupError
 from road_seg_ros.benchmark.timing import Durations, interleave
+from road_seg_ros.engines import devices
 from road_seg_ros.engines.processor import available_cores
 
 TORCH = Choice('torch', 'fp32')
 DEADLINE_S = 60.0
-
-
-@pytest.fixture(autouse=True)
-def _keep_signal_handler() -> Iterator[None]:
-    handler = signal.getsignal(signal.SIGTERM)
-    yield
-    signal.signal(signal.SIGTERM, handler)
+pytestmark = pytest.mark.usefixtures('keep_sigterm')  # main handles it
 
 
 @pytest.fixture(scope='module')
@@ -221,10 +215,10 @@ sys.exit(main({arguments!r}))
 def test_a_start_may_do_without_pytorch(
     tiny_model: Path, capsys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail() -> None:  # as with a GPU driver
+    def fail() -> bool:  # as the import of PyTorch that a GPU driver leads to
         raise ModuleNotFoundError("No module named 'torch'")
 
-    monkeypatch.setattr(engines, 'preload', fail)
+    monkeypatch.setattr(devices, 'may_have_gpu', fail)
     described = {'path': str(tiny_model), 'device': 'cpu', 'size': [32, 64]}
     described |= {'engine': 'torch', 'precision': 'fp32'}
     monkeypatch.setattr(sys, 'argv', ['startup', '0.0', json.dumps(described)])

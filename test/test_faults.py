@@ -30,7 +30,7 @@ from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CompressedImage, Image
 
 from road_seg_ros import synthetic
-from road_seg_ros.image_msgs import to_image, to_jpeg
+from road_seg_ros.image_msgs import stamp_ns, to_image, to_jpeg
 from road_seg_ros.node import RoadSegNode
 
 MB = 1e6
@@ -159,14 +159,12 @@ def test_a_flood_leaves_memory_flat_and_the_newest_image_answered(client: Client
         assert int(values['dropped']) > FLOOD_S  # it was a flood
         inference_s = float(values['inference p95 (ms)']) / 1e3
         # The newest was published just before the end; its answer takes one inference.
-        wait_for(lambda: _ns(masks[-1]) > stopped - 1e9, 'the newest image', 1.0 + inference_s)
-        newest = _ns(masks[-1])
+        wait_for(
+            lambda: stamp_ns(masks[-1]) > stopped - 1e9, 'the newest image', 1.0 + inference_s
+        )
+        newest = stamp_ns(masks[-1])
         time.sleep(2 * inference_s + 0.2)
-        assert _ns(masks[-1]) == newest
-
-
-def _ns(message: Image) -> int:
-    return message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
+        assert stamp_ns(masks[-1]) == newest
 
 
 def test_viewers_may_come_and_go(node: RoadSegNode, client: Client, image: np.ndarray) -> None:

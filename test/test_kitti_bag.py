@@ -12,7 +12,6 @@ import sqlite3
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -59,13 +58,7 @@ IMAGE, INFO = '/camera/image_raw', '/camera/camera_info'
 MASK = '/ground_truth/mask'
 TYPES = {INFO: CameraInfo, IMAGE: Image, f'{IMAGE}/compressed': CompressedImage, MASK: Image}
 DEADLINE_S = 30.0
-
-
-@pytest.fixture(autouse=True)
-def _keep_signal_handler() -> Iterator[None]:
-    handler = signal.getsignal(signal.SIGTERM)
-    yield
-    signal.signal(signal.SIGTERM, handler)
+pytestmark = pytest.mark.usefixtures('keep_sigterm')  # main handles it
 
 
 @dataclass

@@ -29,6 +29,7 @@ from sensor_msgs.msg import Image
 
 from road_seg_ros import synthetic
 from road_seg_ros.bags.qos import read_overrides
+from road_seg_ros.image_msgs import stamp_ns
 from road_seg_ros.resources import find_resource
 
 launch = pytest.importorskip('launch', reason='ROS 2 launch is not installed')
@@ -75,8 +76,7 @@ def _record(client: Client, message_type: type, topic: str) -> list:
 
 def _times(reports: list[DiagnosticArray], node: str) -> list[int]:
     """Return the times in ns since 1970 at which a node reported; 0 before it had any."""
-    stamped = [r.header.stamp for r in reports if r.status[0].name.startswith(f'{node}:')]
-    return [stamp.sec * 1_000_000_000 + stamp.nanosec for stamp in stamped]
+    return [stamp_ns(r) for r in reports if r.status[0].name.startswith(f'{node}:')]
 
 
 def test_every_image_of_a_bag_is_answered_in_its_own_time_and_then_all_ends(

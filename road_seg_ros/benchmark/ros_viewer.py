@@ -21,6 +21,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 
 from road_seg_ros.benchmark.ros_orders import Orders
+from road_seg_ros.image_msgs import stamp_ns
 
 REST_S = 1.0  # within which the last image is there, if it comes at all
 SPIN_S = 0.05
@@ -44,8 +45,7 @@ class Viewer:
 
     def _on_image(self, message: Image) -> None:
         arrived_ns = time.time_ns()
-        stamp = message.header.stamp
-        self.arrivals_ns.append((stamp.sec * 1_000_000_000 + stamp.nanosec, arrived_ns))
+        self.arrivals_ns.append((stamp_ns(message), arrived_ns))
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:

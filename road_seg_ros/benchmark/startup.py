@@ -9,7 +9,6 @@ device, size, engine and precision. It prints what it found as JSON.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import subprocess
@@ -104,8 +103,7 @@ def main() -> None:
     model = Model(**arguments)
     from road_seg_ros import engines
 
-    with contextlib.suppress(ImportError):  # of PyTorch, which the engine may do without
-        engines.preload()
+    engines.preload()
     finish('libraries')
     # Not counted: it is for the measurement, and a process of its own.
     used_before_mb = machine.gpu_used_mb(model.device) if model.device != 'cpu' else float('nan')

@@ -10,6 +10,7 @@ silent change to another.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -138,7 +139,7 @@ def choose(
         raise EngineError(f'precision must be one of {", ".join(PRECISIONS)}, got {precision!r}')
     from road_seg_ros.engines.devices import pick_device
 
-    no_gpu = ''
+    why = []
     if device == 'auto' and engine == 'openvino':
         device = 'cpu'
     try:
@@ -146,17 +147,18 @@ def choose(
     except ImportError:
         if device != 'auto':
             raise
-        device, no_gpu = 'cpu', 'a GPU, if there is one, needs PyTorch, which is not installed; '
+        device = 'cpu'
+        why.append('a GPU, if there is one, needs PyTorch, which is not installed')
     if device != 'cpu':
         if engine == 'openvino':
             raise EngineError('engine openvino runs on the CPU; set device cpu, or engine torch')
         return Choice(device, 'torch', precision)
     if engine == 'auto':
         engine = 'openvino' if _has_openvino() and precision != 'fp16' else 'torch'
-    if precision != 'auto':
-        return Choice(device, engine, precision, no_gpu.removesuffix('; '))
-    precision, why = _fastest_precision(checkpoint, engine)
-    return Choice(device, engine, precision, no_gpu + why)
+    if precision == 'auto':
+        precision, reason = _fastest_precision(checkpoint, engine)
+        why.append(reason)
+    return Choice(device, engine, precision, '; '.join(why))
 
 
 def _fastest_precision(checkpoint: Checkpoint, engine: str) -> tuple[str, str]:
@@ -181,17 +183,18 @@ def preload() -> None:
     """
     Import the libraries that the node will probably need: seconds, and most of the memory.
 
-    ImportError if one is missing.
+    One that is missing is told by whoever needs it.
     """
-    import road_seg_ros.checkpoint  # noqa: F401
-    from road_seg_ros.engines.devices import may_have_gpu
+    with contextlib.suppress(ImportError):
+        import road_seg_ros.checkpoint  # noqa: F401
+        from road_seg_ros.engines.devices import may_have_gpu
 
-    if _has_openvino():
-        from road_seg_ros.engines.openvino_engine import core
+        if _has_openvino():
+            from road_seg_ros.engines.openvino_engine import core
 
-        core()
-    if may_have_gpu() or not _has_openvino():
-        import torch  # noqa: F401
+            core()
+        if may_have_gpu() or not _has_openvino():
+            import torch  # noqa: F401
 
 
 def _has_openvino() -> bool:

@@ -9,19 +9,19 @@ from pathlib import Path
 CPU_INFO = Path('/proc/cpuinfo')
 CGROUPS = Path('/sys/fs/cgroup')
 OWN_CGROUPS = Path('/proc/self/cgroup')
-# What Linux calls a processor's own bfloat16 arithmetic.
-X86_BF16_FLAGS = {'avx512_bf16', 'amx_bf16'}
-ARM_BF16_FLAGS = {'bf16'}
+# What Linux calls the bfloat16 arithmetic of a processor that an engine makes use of; the last is
+# Arm's, where OpenVINO calculates in float32.
+BF16_FLAGS = {
+    'openvino': {'avx512_bf16', 'amx_bf16'},
+    'torch': {'avx512_bf16', 'amx_bf16', 'bf16'},
+}
 # Sums of 8-bit products that cannot overflow. Arm's are left out: never measured.
 INT8_FLAGS = {'avx512_vnni', 'avx_vnni', 'amx_int8'}
 
 
 def has_bf16(engine: str, cpu_info: Path = CPU_INFO) -> bool:
     """Whether the processor calculates in bfloat16 itself, and the engine makes use of it."""
-    known = X86_BF16_FLAGS
-    if engine != 'openvino':  # which calculates in float32 on Arm
-        known = known | ARM_BF16_FLAGS
-    return bool(known & _flags(cpu_info))
+    return bool(BF16_FLAGS[engine] & _flags(cpu_info))
 
 
 def has_int8(cpu_info: Path = CPU_INFO) -> bool:
