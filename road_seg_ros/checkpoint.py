@@ -161,9 +161,9 @@ class Checkpoint:
         from road_seg_ros.fcn8 import FCN8
 
         weights = {name: torch.from_numpy(array) for name, array in self.weights().items()}
-        with torch.device('meta'):  # without weights of its own, which would be thrown away
-            network = FCN8(**self.info.architecture)
-        network.load_state_dict(weights, assign=True)
+        # Not on the device meta, which takes a second to import.
+        network = FCN8(**self.info.architecture)
+        network.load_state_dict(weights)
         return network.eval()
 
     def weights(self) -> dict[str, np.ndarray]:
