@@ -58,6 +58,20 @@ def test_flip_is_a_coin(sample) -> None:
     assert 15 < heads < 45
 
 
+def test_roads_change_only_at_other_cameras(sample) -> None:
+    roads, weather = (TrainingSet([sample], SIZE, kind) for kind in ('roads', 'weather'))
+    for seed in range(10):
+        for at_home, expected in zip(
+            roads[Draw(0, 0, seed, (64, 192))], weather[Draw(0, 0, seed, (64, 192))], strict=True
+        ):
+            assert torch.equal(at_home, expected)
+    changed = sum(
+        not torch.equal(roads[draw][0], weather[draw][0])
+        for draw in (Draw(0, 0, seed, (96, 128), abroad=True) for seed in range(20))
+    )
+    assert changed > 10
+
+
 def test_validation_keeps_labels_at_native_size(sample) -> None:
     image, label = ValidationSet([sample], SIZE)[0]
     assert image.shape == (3, 64, 192)

@@ -48,6 +48,7 @@ def test_every_shape_is_drawn_and_the_own_one_in_half_of_the_batches() -> None:
     sizes = [batch[0].size for batch in batches]
     assert all(draw.size == batch[0].size for batch in batches for draw in batch)
     assert set(sizes) == set(SIZES)
+    assert all(draw.abroad == (draw.size != SIZES[0]) for batch in batches for draw in batch)
     assert 0.45 < sizes.count(SIZES[0]) / len(sizes) < 0.55
 
 

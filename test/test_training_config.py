@@ -80,7 +80,8 @@ def test_overrides_have_the_last_word_and_the_right_type() -> None:
         ('crop=0', 'crop must be above 0 and at most 1'),
         ('frozen_blocks=6', 'frozen_blocks must be at most 5'),
         ('checkpoint_every=0', 'checkpoint_every must be at least 1'),
-        ('augmentation=flip', 'many_shapes and crop need augmentation camera or weather'),
+        ('augmentation=roads many_shapes=false', 'augmentation roads needs many_shapes'),
+        ('augmentation=flip', 'many_shapes and crop need augmentation camera, weather, roads'),
     ],
 )
 def test_a_bad_setting_is_named(override: str, words: str) -> None:

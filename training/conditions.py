@@ -4,8 +4,8 @@ Score a model on labelled images as other cameras, in other weather, would have 
     python -m training.conditions --model FILE --data KITTI_DIR --validation-fold
 
 What counts away from home is the IoU at the threshold that the model ships with: a robot does not
-know a better one. The weather is that of the augmentation, so a model trained with it is at an
-advantage; synthetic scenes of unseen seeds are the same for all.
+know a better one. Weather, bonnets and lines are those of the augmentation, so a model trained
+with them is at an advantage; synthetic scenes of unseen seeds are the same for all.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from road_seg_ros import markdown
 from road_seg_ros.metrics import RoadCounts
 from road_seg_ros.pixels import threshold_mask
 from road_seg_ros.segmenter import RoadSegmenter
-from training import augmentation
+from training import augmentation, other_roads
 from training.dataset import Sample, render_synthetic
 from training.error_pictures import ErrorPictures
 from training.evaluate import add_model_arguments, load
@@ -59,6 +59,17 @@ def weather(effect: Callable[[np.ndarray, np.random.Generator], np.ndarray]) -> 
     return change
 
 
+def other_road(effect: Callable[[np.ndarray, np.ndarray, np.random.Generator], None]) -> Condition:
+    """Return the condition of one of the changes of `other_roads`."""
+
+    def change(image: np.ndarray, label: np.ndarray, rng: np.random.Generator) -> Sample:
+        rgb, label = image[..., ::-1].copy(), label.copy()
+        effect(rgb, label, rng)
+        return rgb[..., ::-1], label
+
+    return change
+
+
 def small(image: np.ndarray, label: np.ndarray, rng: np.random.Generator) -> Sample:
     """Return what a cheap camera of 480x360 pixels would give: cut, shrunk and compressed."""
     image, label = crop(4 / 3)(image, label, rng)
@@ -74,6 +85,8 @@ CONDITIONS: dict[str, Condition] = {
     '4:3': crop(4 / 3),
     '480x360 jpeg': small,
     **{effect.__name__.replace('_', ' '): weather(effect) for effect, _ in augmentation.WEATHER},
+    'bonnet in view': other_road(other_roads.put_bonnet),
+    'painted line': other_road(other_roads.paint_line),
 }
 
 

@@ -12,7 +12,9 @@ import yaml
 from road_seg_ros.architecture import HEADS
 from road_seg_ros.checkpoint import InputSize
 
-AUGMENTATIONS = ('none', 'flip_every_second', 'flip', 'camera', 'weather')
+# Each of those that move the camera does what the one before it does, and more.
+MOVING_CAMERAS = ('camera', 'weather', 'roads')
+AUGMENTATIONS = ('none', 'flip_every_second', 'flip', *MOVING_CAMERAS)
 LOSSES = ('softmax', 'sigmoid')
 SCHEDULES = ('constant', 'poly')
 PRECISIONS = ('32-true', 'bf16-mixed', '16-mixed')
@@ -64,7 +66,7 @@ class TrainingConfig:
     folds: int = 0  # the images are split into this many folds; 0 validates on none
     fold: int = -1  # the one to validate on; -1 is all of them in turn: cross-validation
     synthetic: int = 0  # synthetic scenes added to every epoch
-    augmentation: str = 'weather'  # but for camera and weather, images are stretched to the input
+    augmentation: str = 'weather'  # where no camera moves, images are stretched to the input
     many_shapes: bool = False  # half of the batches are cut for other cameras' aspect ratios
     crop: float = 1.0  # share of the input's pixels that an augmented image has
 
@@ -143,9 +145,12 @@ class TrainingConfig:
             )
         if self.width > 4:
             raise ConfigError(f'width must be at most 4, got {self.width}')
-        augments = self.augmentation in ('camera', 'weather')
+        augments = self.augmentation in MOVING_CAMERAS
         if (self.many_shapes or self.crop < 1) and not augments:
-            raise ConfigError('many_shapes and crop need augmentation camera or weather')
+            allowed = ', '.join(MOVING_CAMERAS)
+            raise ConfigError(f'many_shapes and crop need augmentation {allowed}')
+        if self.augmentation == 'roads' and not self.many_shapes:
+            raise ConfigError('augmentation roads needs many_shapes: only those are changed by it')
         if self.weight_decay and self.l2:
             raise ConfigError(
                 'weight_decay (AdamW) and l2 (Adam) exclude each other; set one to 0'

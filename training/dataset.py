@@ -16,8 +16,8 @@ from road_seg_ros.engines.processor import available_cores
 from road_seg_ros.frames import list_files
 from road_seg_ros.metrics import NOT_ROAD, NOT_SCORED, ROAD
 from road_seg_ros.pixels import resize
-from training import augmentation
-from training.config import TrainingConfig
+from training import augmentation, other_roads
+from training.config import MOVING_CAMERAS, TrainingConfig
 from training.kitti_road import IMAGE_SUFFIXES, DataError, decode
 from training.process import Process
 from training.sampling import Batches, Draw, batch_sizes
@@ -36,7 +36,7 @@ class TrainingSet(Dataset):
     def __init__(self, samples: Sequence[Sample], size: InputSize, kind: str) -> None:
         self.pixels = size.height * size.width
         self.kind = kind
-        self.moves_camera = kind in ('camera', 'weather')
+        self.moves_camera = kind in MOVING_CAMERAS
         self.samples = samples
         if not self.moves_camera:  # whole images, always of one size: resized once
             self.samples = [_resize(*sample, (size.height, size.width)) for sample in samples]
@@ -50,7 +50,9 @@ class TrainingSet(Dataset):
         if self.moves_camera:
             bgr, label = augmentation.view(bgr, label, draw.size, self.pixels, rng)
             image = bgr[..., ::-1].copy()
-            augmentation.looks(image, label, rng, weather=self.kind == 'weather')
+            if self.kind == 'roads' and draw.abroad:
+                other_roads.change(image, label, rng)
+            augmentation.looks(image, label, rng, weather=self.kind != 'camera')
             return _chw(image), torch.from_numpy(label)
         every_second = self.kind == 'flip_every_second' and draw.position % 2 == 1
         mirrored = every_second or (self.kind == 'flip' and rng.random() < 0.5)

@@ -22,12 +22,17 @@ OTHER_ASPECTS = (2.5, 16 / 9, 4 / 3)
 
 @dataclass(frozen=True)
 class Draw:
-    """One sample of a batch: which, its place in the whole batch, seed and (height, width)."""
+    """
+    One sample of a batch: which, its place in the whole batch, seed and (height, width).
+
+    abroad: whether the size is of another camera than the network's own.
+    """
 
     index: int
     position: int
     seed: int
     size: tuple[int, int]
+    abroad: bool = False
 
 
 class Batches(Sampler[list[Draw]]):
@@ -74,7 +79,7 @@ class Batches(Sampler[list[Draw]]):
             size = self.sizes[0 if own_size else rng.integers(1, len(self.sizes))]
             seeds = rng.integers(2**63, size=self.batch_size)
             draws = [
-                Draw(int(index), position, int(seed), size)
+                Draw(int(index), position, int(seed), size, not own_size)
                 for position, (index, seed) in enumerate(zip(indices, seeds, strict=True))
             ]
             yield draws[self.rank :: self.devices]
