@@ -18,7 +18,8 @@ SMALL += ['synthetic=0', 'batch_size=6', 'precision=32-true', 'workers=0', 'imit
 def test_both_is_no_faster_than_either(kitti_like: Path, tmp_path: Path, capsys) -> None:
     report = tmp_path / 'rates.json'
     arguments = ['--config', RECIPE, '--data', str(kitti_like), '--json', str(report)]
-    assert throughput.main([*arguments, '--batches', '6', *SMALL]) == 0
+    # For a second or two, because other tests run beside it.
+    assert throughput.main([*arguments, '--batches', '40', *SMALL]) == 0
     rates = json.loads(report.read_text())
     assert 0 < rates['both'] < 1.5 * min(rates['data'], rates['steps'])
     assert rates['utilisation'] == pytest.approx(rates['both'] / rates['steps'])
