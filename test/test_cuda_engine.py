@@ -276,6 +276,19 @@ def test_what_the_device_refuses_is_one_clear_error_and_it_goes_on(
         assert_same(engine.submit(image, Wanted(0.5))().mask, expected_mask(image))
 
 
+def test_a_lost_device_is_one_clear_error_though_it_frees_nothing(
+    engine: LateEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine.device = 'cuda:0'
+    lost = RuntimeError('CUDA error: unspecified launch failure')
+    monkeypatch.setattr(torch.cuda, 'empty_cache', fail(lost))
+    with monkeypatch.context() as broken:
+        broken.setattr(LateLane, 'queue', fail(lost))
+        with pytest.raises(EngineError, match='cuda:0 could not prepare images of 90x40 pixels'):
+            engine.submit(noise(40, 90), Wanted(0.5))
+    engine.close()
+
+
 def test_stages_that_cannot_be_captured_are_one_clear_error(
     engine: LateEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,6 +20,7 @@ from road_seg_ros import checkpoint
 from road_seg_ros.fcn8 import FCN8
 from road_seg_ros.metrics import NOT_SCORED
 from training import config, evaluate, train
+from training.callbacks import Average
 from training.config import TrainingConfig
 from training.road_training import RoadTraining
 
@@ -72,6 +73,12 @@ def _losses(out: Path) -> list[float]:
         return [float(row['loss_epoch']) for row in csv.DictReader(file) if row['loss_epoch']]
 
 
+@pytest.fixture
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Train on the CPU, which alone promises the same weights each time."""
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 0)
+
+
 @pytest.fixture(scope='module')
 def run(kitti_like: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp('run')
@@ -116,6 +123,7 @@ def test_evaluate_gives_the_score_that_training_measured(
     assert content['images'] == 6
 
 
+@pytest.mark.usefixtures('no_gpu')
 @pytest.mark.parametrize('workers', [0, 2])
 @pytest.mark.parametrize('kill_at', ['start of epoch 2', 'middle of epoch 2'])
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(
@@ -151,6 +159,7 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(
     assert _train(kitti_like, parts, *options) == 2  # would overwrite the run
 
 
+@pytest.mark.usefixtures('no_gpu')
 def test_two_processes_train_as_one(kitti_like: Path, tmp_path: Path) -> None:
     options = ('epochs=2', 'validate_every=1', 'dropout=0.0', 'ema=0.5', 'folds=6')
     assert _train(kitti_like, tmp_path / 'one', *options) == 0
@@ -172,6 +181,16 @@ def test_two_processes_train_as_one(kitti_like: Path, tmp_path: Path) -> None:
     assert _losses(tmp_path / 'one') == pytest.approx(_losses(tmp_path / 'two'), rel=1e-3)
     for name, weights in one[0].state_dict().items():
         torch.testing.assert_close(weights, two[0].state_dict()[name], atol=2e-3, rtol=2e-2)
+
+
+def test_the_average_follows_the_module_to_its_device() -> None:
+    module = RoadTraining(FCN8(0.05, 'none'), config.read(CONFIGS / 'compact.yaml', SMALL))
+    average = Average(decay=0.9)
+    average.setup(None, module, 'fit')
+    module.to('meta')
+    average.on_fit_start(None, module)
+    devices = {weights.device.type for weights in average._average_model.parameters()}
+    assert devices == {'meta'}
 
 
 def test_without_validation_everything_trains(kitti_like: Path, tmp_path: Path) -> None:

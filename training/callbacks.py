@@ -11,7 +11,7 @@ import cv2
 import lightning
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import Callback, TQDMProgressBar
+from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, TQDMProgressBar
 
 from road_seg_ros import checkpoint
 from road_seg_ros.checkpoint import ModelInfo
@@ -22,6 +22,14 @@ from training.error_pictures import draw_errors
 from training.kitti_road import DataError
 from training.road_training import Batch, RoadTraining
 from training.sampling import Batches
+
+
+class Average(EMAWeightAveraging):
+    """An exponential moving average of the weights, on the device that trains."""
+
+    def on_fit_start(self, trainer: lightning.Trainer, module: RoadTraining) -> None:
+        """Follow the module: Lightning made the average before it moved the module."""
+        self._average_model.to(module.device)
 
 
 class SaveModel(Callback):

@@ -26,11 +26,7 @@ from pathlib import Path
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import (
-    EMAWeightAveraging,
-    LearningRateMonitor,
-    ModelCheckpoint,
-)
+from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch.utils.data import DataLoader
 
@@ -40,7 +36,7 @@ from road_seg_ros.engines.torch_engine import RoadProbability
 from road_seg_ros.fcn8 import FCN8
 from training import config, cross_validation, licenses, summary
 from training.backbone import NORMALIZATIONS, BackboneError, go_on_from, start_weights
-from training.callbacks import Pictures, Progress, ResumeBatches, SaveModel
+from training.callbacks import Average, Pictures, Progress, ResumeBatches, SaveModel
 from training.config import ConfigError, TrainingConfig
 from training.dataset import (
     Sample,
@@ -155,7 +151,7 @@ def train_once(
             save_on_train_epoch_end=True,  # every epoch, not only those that validate
         ),
     ]
-    ema = EMAWeightAveraging(decay=settings.ema)
+    ema = Average(decay=settings.ema)
     if settings.ema:
         callbacks.append(ema)
     trainer = lightning.Trainer(
@@ -163,6 +159,7 @@ def train_once(
         **process.trainer_arguments(),
         max_epochs=settings.epochs,
         precision=settings.precision,
+        benchmark=True,  # batches have few shapes: cuDNN may try what is fastest
         check_val_every_n_epoch=settings.validate_every,
         num_sanity_val_steps=0,
         log_every_n_steps=5,

@@ -8,6 +8,7 @@ time. Two images may be under way: one is copied while the network works on the 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import time
@@ -161,7 +162,8 @@ class CudaEngine:
 
     def _free_unused(self) -> None:
         if self.device.startswith('cuda'):
-            torch.cuda.empty_cache()
+            with contextlib.suppress(RuntimeError):  # a device that is lost has nothing to free
+                torch.cuda.empty_cache()
 
 
 class _Plan:
