@@ -55,6 +55,20 @@ def test_scores_go_into_the_file(tmp_path: Path, capsys) -> None:
     assert 'is no report of training.evaluate --json' in capsys.readouterr().err
 
 
+def test_one_model_is_given_scores_and_a_threshold_and_nothing_else_changes(tmp_path: Path) -> None:
+    model = _save(tmp_path / 'one.safetensors', 1, data='sun', data_license='NC')
+    out, report = tmp_path / 'out.safetensors', tmp_path / 'report.json'
+    report.write_text('{"perspective": {"urban": {"max_f": 95.5}}, "images": 47}')
+    assert average.main([model, '--out', str(out), '--scores', str(report)]) == 0
+    (network, info), (same, before) = checkpoint.load(out), checkpoint.load(model)
+    assert (info.data, info.threshold) == ('sun', before.threshold)
+    assert info.metrics == {'max_f': 95.5, 'images': 47}
+    for name, weights in network.state_dict().items():
+        assert torch.equal(weights, same.state_dict()[name]), name
+    assert average.main([model, '--out', str(out), '--threshold', '0.7']) == 0
+    assert checkpoint.load_info(out).threshold == 0.7
+
+
 @pytest.mark.parametrize(
     ('second', 'words'),
     [

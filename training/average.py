@@ -2,6 +2,7 @@
 Average the weights of models of which one was trained from the other.
 
     python -m training.average BEFORE.safetensors AFTER.safetensors --out FILE
+    python -m training.average ONE.safetensors --scores REPORT.json --out FILE   # the same weights
 
 Training that goes on with other images (`training.train --start`) gains on these and loses a
 little on the ones before; the average keeps most of both (Wortsman et al., "Robust fine-tuning of
@@ -34,11 +35,14 @@ def average(paths: Sequence[str]) -> tuple[FCN8, ModelInfo]:
     """
     Return the network with the mean of the models' weights, and the info of the last one.
 
-    paths: two or more, each as for `checkpoint.find`. The info keeps threshold and temperature,
-    loses the scores, which are not those of the average, and has the licences of all.
+    paths: each as for `checkpoint.find`. The info keeps threshold and temperature, loses the
+    scores, which are not those of the average, and has the licences of all. One alone stays
+    what it is.
     AverageError if the networks or their normalisations differ; CheckpointError if a file cannot
     be read.
     """
+    if len(paths) == 1:
+        return checkpoint.load(paths[0])
     networks, infos = zip(*(checkpoint.load(path) for path in paths), strict=True)
     last, info = networks[-1], infos[-1]
     for path, other in zip(paths, infos, strict=True):
@@ -78,7 +82,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('models', nargs='+', help='two or more .safetensors files')
+    parser.add_argument('models', nargs='+', help='.safetensors files')
     parser.add_argument('--out', type=Path, required=True, help='file to write')
     parser.add_argument('--threshold', type=float, help='default: that of the last model')
     parser.add_argument('--temperature', type=float, help='likewise')
@@ -95,11 +99,14 @@ def main(arguments: list[str] | None = None) -> int:
         if value is not None
     }
     try:
-        if len(args.models) < 2:
-            raise AverageError('give two models or more')
-        network, info = average(args.models)
         if args.scores:
             chosen['metrics'] = _read_scores(args.scores)
+        if len(args.models) < 2 and not chosen:
+            raise AverageError(
+                'give two models or more, or what one is to have instead: --threshold, '
+                '--temperature, --scores'
+            )
+        network, info = average(args.models)
         checkpoint.save(args.out, network, dataclasses.replace(info, **chosen))
     except (ValueError, OSError) as error:  # AverageError, CheckpointError
         print(f'error: {error}', file=sys.stderr)
