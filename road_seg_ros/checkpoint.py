@@ -202,13 +202,14 @@ def find(model_path: str | os.PathLike[str] = '') -> Path:
         return _find_in_package(text or PACKAGE_SCHEME + DEFAULT_MODEL)
     try:
         path = Path(text).expanduser()
-    except RuntimeError as error:
+        is_folder, is_file = path.is_dir(), path.is_file()
+    except (RuntimeError, OSError) as error:  # no such user; a folder that may not be entered
         raise CheckpointError(f'model file {text!r}: {error}') from error
-    if path.is_dir():
+    if is_folder:
         raise CheckpointError(
             f'model file {text!r} is a folder; give the .safetensors file inside it'
         )
-    if not path.is_file():
+    if not is_file:
         raise CheckpointError(
             f'model file {text!r} does not exist (looked at {path.absolute()}); leave model_path '
             'empty for the model that ships with the package'

@@ -166,7 +166,7 @@ def read_label(path: Path) -> tuple[np.ndarray, np.ndarray]:
     bgr = read_image(path)
     if bgr is None:
         raise SourceError(f'{path} cannot be decoded as an image')
-    strange = (bgr[..., 1] > 0) | ((bgr[..., 0] | bgr[..., 2]) % 255 > 0)
+    strange = (bgr[..., 1] > 0) | (bgr[..., ::2] % 255 > 0).any(-1)
     if strange.any():
         blue, green, red = bgr[strange][0]
         raise SourceError(

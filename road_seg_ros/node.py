@@ -77,8 +77,9 @@ class RoadSegNode(LifecycleNode):
             self._configure(self._settings)
         except ImportError as error:
             problem = (
-                f'{error}. {sys.executable} needs torch and safetensors; the README says how to '
-                'install them'
+                f'{error}. With engine {self._settings.engine} and device '
+                f'{self._settings.device}, {sys.executable} needs torch and safetensors; the '
+                'README says how to install them'
             )
         except Exception as error:  # whatever it is, rclpy would swallow it
             kind = '' if isinstance(error, ValueError) else f'{type(error).__name__}: '
@@ -238,10 +239,12 @@ class RoadSegNode(LifecycleNode):
     # Services, parameters, timers
 
     def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> Any:
+        changed = request.data != self._enabled
         self._enabled = request.data
         if not self._enabled:
             self._forget(self._frames.clear())
-        self._health.activated()  # the wait for images begins anew
+        if changed and self._active:
+            self._health.activated()  # the wait for images begins anew
         response.success = True
         if not self._enabled:
             response.message = 'paused'

@@ -37,10 +37,14 @@ class ReadAhead(Generic[Item]):
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._read, name='reader')
         self._thread.start()
-        with self._changed:
-            self._changed.wait_for(lambda: self._ready or self._ended)
-            if self._error is not None and not self._ready:
-                raise self._error
+        try:
+            with self._changed:
+                self._changed.wait_for(lambda: self._ready or self._ended)
+        except KeyboardInterrupt:
+            self.close()
+            raise
+        if self._error is not None and not self._ready:
+            raise self._error
 
     def __iter__(self) -> Iterator[Item]:
         while True:

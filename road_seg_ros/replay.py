@@ -232,7 +232,7 @@ def _saved(
     from road_seg_ros.bags.result_bag import ResultBag
     from road_seg_ros.bags.whole_folder import OutputError, whole_folder
 
-    if args.save.exists():
+    if os.path.lexists(args.save):
         raise RecorderError(f'{args.save} exists already; choose another name for --save')
     try:
         args.save.parent.mkdir(parents=True, exist_ok=True)

@@ -50,7 +50,8 @@ class RoadSegmenter:
 
         path: as `checkpoint.find` takes it, '' for the default model. device, engine, precision:
         as `engines.choose` takes them.
-        CheckpointError or EngineError (both ValueErrors) say what is wrong and what to set.
+        CheckpointError or EngineError (both ValueErrors) say what is wrong and what to set;
+        ImportError, what is not installed.
         """
         times = [time.perf_counter()]
         model = checkpoint.read(path)

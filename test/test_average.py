@@ -55,7 +55,7 @@ def test_scores_go_into_the_file(tmp_path: Path, capsys) -> None:
     assert 'is no report of training.evaluate --json' in capsys.readouterr().err
 
 
-def test_one_model_is_given_scores_and_a_threshold_and_nothing_else_changes(tmp_path: Path) -> None:
+def test_one_model_may_get_scores_or_a_threshold_and_nothing_else(tmp_path: Path) -> None:
     model = _save(tmp_path / 'one.safetensors', 1, data='sun', data_license='NC')
     out, report = tmp_path / 'out.safetensors', tmp_path / 'report.json'
     report.write_text('{"perspective": {"urban": {"max_f": 95.5}}, "images": 47}')

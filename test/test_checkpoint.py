@@ -203,6 +203,15 @@ def test_damage_inside_is_named(
     assert str(path) in str(error.value)
 
 
+def test_a_folder_that_may_not_be_entered_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: Path) -> bool:  # as for another user's home; root may enter every folder
+        raise PermissionError(13, 'Permission denied', str(self))
+
+    monkeypatch.setattr(Path, 'is_dir', refuse)
+    with pytest.raises(CheckpointError, match=r"'/home/other/m.safetensors': .* denied"):
+        checkpoint.find('/home/other/m.safetensors')
+
+
 @pytest.mark.parametrize(
     ('content', 'words'),
     [

@@ -265,6 +265,14 @@ def test_flip_is_off_unless_asked_for(
     assert scores[0]['perspective'] != scores[1]['perspective']
 
 
+@pytest.mark.parametrize('option', ['--json', '--markdown'])
+def test_a_report_that_cannot_be_written_is_one_line(
+    kitti_like: Path, model: Path, tmp_path: Path, capsys, option: str
+) -> None:
+    assert evaluate.main(_arguments(model, kitti_like, option, tmp_path)) == 2
+    assert f"error: [Errno 21] Is a directory: '{tmp_path}'" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ('arguments', 'words'),
     [

@@ -225,6 +225,12 @@ def test_a_label_says_where_road_is_and_what_is_scored(tmp_path: Path) -> None:
     assert not road[0].any() and not scored[0].any()
 
 
+def test_a_label_whose_blue_and_red_only_complete_each_other_is_named(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / 'label.png'), np.full((4, 6, 3), (0x0F, 0, 0xF0), np.uint8))
+    with pytest.raises(SourceError, match='24 pixels of unexpected colours, the first #f0000f'):
+        read_label(tmp_path / 'label.png')
+
+
 def test_a_label_of_other_colours_is_named(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / 'label.png'), np.full((4, 6, 3), 128, np.uint8))
     with pytest.raises(SourceError, match='24 pixels of unexpected colours, the first #808080'):

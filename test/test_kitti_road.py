@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from road_seg_ros.metrics import NOT_ROAD, NOT_SCORED, ROAD
-from training.kitti_road import DataError, find_pairs, read_all, split_fold
+from training.kitti_road import DataError, Pair, find_pairs, has_kitti, read_all, split_fold
 
 
 @pytest.fixture
@@ -67,6 +67,12 @@ def test_a_fold_is_a_run_of_neighbours(folder: Path) -> None:
 def test_fold_minus_one_trains_on_everything(folder: Path) -> None:
     training, validation = split_fold(find_pairs(folder), 5, -1)
     assert (len(training), len(validation)) == (30, 0)
+
+
+def test_one_image_of_kitti_among_others_is_enough_for_its_licence() -> None:
+    own, theirs = (Pair('', category, Path(), Path()) for category in ('own', 'uu'))
+    assert has_kitti([own, theirs])
+    assert not has_kitti([own])
 
 
 def test_the_real_data_is_complete(kitti_road: Path) -> None:

@@ -259,6 +259,9 @@ def test_failing_inference_is_counted_and_ends_in_the_error_state(
         client.send(image)
         wait_for(lambda count=count: node._health.errors >= count, 'an error')
     wait_for(lambda: _state(client) == 'unconfigured', 'error processing')
+    for enabled in (False, True):
+        client.ask(SetBool, 'enable', SetBool.Request(data=enabled))
+    client.wait_for_status('failing: RuntimeError: out of memory')
     assert _change_state(client, Transition.TRANSITION_CONFIGURE)
     assert _change_state(client, Transition.TRANSITION_ACTIVATE)
     client.wait_until_matched()

@@ -45,6 +45,23 @@ def test_a_bad_later_frame_is_raised_in_its_place() -> None:
     assert seen == [0, 1]
 
 
+def test_an_interrupt_before_the_first_frame_ends_the_thread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = threading.active_count()
+    wait_for = threading.Condition.wait_for
+
+    def interrupted(self: threading.Condition, *arguments: object) -> object:
+        if threading.current_thread() is threading.main_thread():
+            raise KeyboardInterrupt
+        return wait_for(self, *arguments)
+
+    monkeypatch.setattr(threading.Condition, 'wait_for', interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        ReadAhead(_frames(10**9))
+    assert threading.active_count() == before
+
+
 def test_close_ends_the_thread_of_an_endless_source() -> None:
     before = threading.active_count()
     frames = ReadAhead(_frames(10**9))

@@ -273,6 +273,18 @@ def test_a_student_imitates_its_teacher(run: Path, kitti_like: Path, tmp_path: P
     assert info.metrics['max_f'] > 70  # without a look at any label
 
 
+def test_a_student_keeps_the_licence_of_its_teacher(
+    run: Path, kitti_like: Path, tmp_path: Path
+) -> None:
+    network, info = checkpoint.load(run / 'model.safetensors')
+    teacher = tmp_path / 'teacher.safetensors'
+    checkpoint.save(teacher, network, dataclasses.replace(info, data_license='not for sale'))
+    options = ('epochs=1', 'validate_every=1', 'imitation=1.0', '--teacher', str(teacher))
+    assert _train(kitti_like, tmp_path / 'student', *options) == 0
+    student = checkpoint.load_info(tmp_path / 'student' / 'model.safetensors')
+    assert student.data_license == f'not for sale; {info.data_license}'
+
+
 def test_without_a_teacher_the_labels_teach(kitti_like: Path, tmp_path: Path, caplog) -> None:
     assert _train(kitti_like, tmp_path, 'epochs=1', 'folds=0', 'fold=-1', 'imitation=0.5') == 0
     assert 'no --teacher: the labels alone teach' in caplog.text

@@ -144,12 +144,12 @@ def main(arguments: list[str] | None = None) -> int:
         if args.json:
             args.json.parent.mkdir(parents=True, exist_ok=True)
         scores = score(segmenter, pairs, args.pictures)
+        print(table(scores))
+        if args.json:
+            args.json.write_text(json.dumps(scores, indent=2), encoding='utf-8')
     except (ValueError, OSError) as error:  # CheckpointError, EngineError, DataError
         print(f'error: {error}', file=sys.stderr)
         return 2
-    print(table(scores))
-    if args.json:
-        args.json.write_text(json.dumps(scores, indent=2), encoding='utf-8')
     return 0
 
 

@@ -105,18 +105,18 @@ def main(arguments: list[str] | None = None) -> int:
         scores = report.build(results, segmenter.threshold)
         if args.plots:
             write_plots(results, args.plots)
+        scores['model'] = str(checkpoint.find(args.model))
+        scores['model_threshold'] = segmenter.threshold
+        scores['flip'] = args.flip
+        text = report.as_markdown(scores)
+        print(text)
+        if args.markdown:
+            args.markdown.write_text(f'{text}\n', encoding='utf-8')
+        if args.json:
+            args.json.write_text(json.dumps(scores, indent=2), encoding='utf-8')
     except (ValueError, OSError) as error:  # CheckpointError, EngineError, DataError
         print(f'error: {error}', file=sys.stderr)
         return 2
-    scores['model'] = str(checkpoint.find(args.model))
-    scores['model_threshold'] = segmenter.threshold
-    scores['flip'] = args.flip
-    text = report.as_markdown(scores)
-    print(text)
-    if args.markdown:
-        args.markdown.write_text(f'{text}\n', encoding='utf-8')
-    if args.json:
-        args.json.write_text(json.dumps(scores, indent=2), encoding='utf-8')
     return 0
 
 

@@ -17,7 +17,7 @@ from road_seg_ros.engines.quantization import Quantization
 from training import licenses
 from training.export_check import check_engine
 from training.exportable import ExportError
-from training.kitti_road import Pair, is_kitti
+from training.kitti_road import Pair, has_kitti
 
 if TYPE_CHECKING:
     import openvino
@@ -44,7 +44,7 @@ def write(
 
     if not has_int8():
         return ['no file for the node: this processor has no int8 instructions to check it with']
-    own = licenses.KITTI if is_kitti(calibration) else ''
+    own = licenses.KITTI if has_kitti(calibration) else ''
     found = Quantization(
         ranges(model),
         checkpoint.digest(),

@@ -75,9 +75,9 @@ class Pair:
         return image, label
 
 
-def is_kitti(pairs: Sequence[Pair]) -> bool:
-    """Whether the images are called as KITTI Road's are."""
-    return {pair.category for pair in pairs} <= {'um', 'umm', 'uu'}
+def has_kitti(pairs: Sequence[Pair]) -> bool:
+    """Whether any of the images is called as KITTI Road's are."""
+    return not {'um', 'umm', 'uu'}.isdisjoint(pair.category for pair in pairs)
 
 
 def find_pairs(folder: str | Path) -> list[Pair]:

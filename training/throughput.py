@@ -105,7 +105,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument('--batches', type=int, default=30, help='batches timed, default 30')
     parser.add_argument('--json', type=Path, help='write the figures to this file')
     parser.add_argument('settings', nargs='*', metavar='key=value', help='override a setting')
-    args = parser.parse_args(arguments)
+    args = parser.parse_intermixed_args(arguments)
     try:
         settings = config.read(args.config, args.settings)
         files = Files(args.data, Path(), args.backbone, teacher=args.teacher)

@@ -45,7 +45,7 @@ from training.dataset import (
     render_synthetic,
     training_loader,
 )
-from training.kitti_road import DataError, Pair, find_pairs, is_kitti, read_all, split_fold
+from training.kitti_road import DataError, Pair, find_pairs, has_kitti, read_all, split_fold
 from training.process import Process
 from training.road_training import RoadTraining, TrainingError
 
@@ -196,7 +196,7 @@ def _describe(
 ) -> str:
     """Return what a model learned from, for its file."""
     parts = [
-        f'{"KITTI Road" if is_kitti(train_pairs) else files.data.resolve().name}: '
+        f'{"KITTI Road" if has_kitti(train_pairs) else files.data.resolve().name}: '
         f'{len(train_pairs)} images for training',
         f'{len(val_pairs)} (fold {settings.fold} of {settings.folds}) for validation'
         if val_pairs
@@ -211,10 +211,9 @@ def _describe(
 
 
 def _license(files: Files, train_pairs: Sequence[Pair]) -> str:
-    own = licenses.KITTI if is_kitti(train_pairs) else ''
-    if files.start is None:
-        return own
-    return licenses.combined([checkpoint.load_info(files.start).data_license, own])
+    own = licenses.KITTI if has_kitti(train_pairs) else ''
+    parents = [model for model in (files.start, files.teacher) if model is not None]
+    return licenses.combined([*(checkpoint.load_info(m).data_license for m in parents), own])
 
 
 def new_module(settings: TrainingConfig, files: Files) -> RoadTraining:

@@ -268,7 +268,10 @@ def _check_precision(precision: str, device: torch.device) -> str:
     if precision == 'auto':
         return 'fp16' if device.type == 'cuda' else 'fp32'
     if precision not in DTYPES:
-        raise EngineError(f'engine torch runs fp32, fp16 and bf16, not {precision}')
+        raise EngineError(
+            f'engine torch runs fp32, fp16 and bf16, not {precision}; set one of these, or engine '
+            'openvino and device cpu'
+        )
     if precision == 'bf16' and device.type == 'cuda':
         capability = torch.cuda.get_device_capability(device)
         if capability < BF16_CAPABILITY:
