@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -335,7 +336,11 @@ def test_a_terminated_run_takes_its_node_along(tiny_model: Path, frames: Path) -
 
     def children() -> dict[int, str]:
         pids = Path(f'/proc/{process.pid}/task/{process.pid}/children').read_text().split()
-        return {int(pid): Path(f'/proc/{pid}/cmdline').read_text() for pid in pids}
+        found = {}
+        for pid in pids:
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # ended meanwhile
+                found[int(pid)] = Path(f'/proc/{pid}/cmdline').read_text()
+        return found
 
     wait_for(lambda: 'road_seg_ros.main' in ''.join(children().values()), 'the node to start')
     started = children()
