@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -349,6 +350,24 @@ def test_a_terminated_run_takes_its_node_along(tiny_model: Path, frames: Path) -
     assert (process.returncode, errors) == (130, 'interrupted\n')
     assert len(started) == 3  # with the camera and the viewer
     assert not [pid for pid in started if Path(f'/proc/{pid}').exists()]
+
+
+def test_an_interrupt_while_the_node_starts_takes_it_along(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, started = subprocess.Popen, []
+
+    def interrupted(*arguments: Any, **options: Any) -> subprocess.Popen:
+        started.append(start(*arguments, **options))
+        os.kill(os.getpid(), signal.SIGINT)
+        return started[0]
+
+    monkeypatch.setattr(subprocess, 'Popen', interrupted)
+    with open(tmp_path / 'log', 'w+') as log, pytest.raises(KeyboardInterrupt):
+        with ros_graph._node([], {**os.environ}, log):
+            pass
+    assert started[0].returncode is not None
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_transports_are_compared(frames: Path) -> None:

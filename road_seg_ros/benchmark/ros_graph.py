@@ -240,12 +240,32 @@ def _node(
     arguments: list[str], environment: dict[str, str], log: IO[str]
 ) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, '-m', 'road_seg_ros.main', '--ros-args', *arguments]
-    process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, text=True)
+    process = None
     try:
+        with _interrupts_held_back():
+            process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, text=True)
         yield process
     finally:
-        process.send_signal(signal.SIGINT)
-        _end(process)
+        if process is not None:
+            process.send_signal(signal.SIGINT)
+            _end(process)
+
+
+@contextlib.contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Let an interrupt wait for the end of the block, so that it knows what was started there."""
+    came = []
+    handlers = {
+        number: signal.signal(number, lambda *_: came.append(True))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    if came:
+        raise KeyboardInterrupt
 
 
 def _end(process: subprocess.Popen[str]) -> None:
