@@ -59,7 +59,6 @@ def _training_step(
     settings: TrainingConfig, files: Files, device: torch.device
 ) -> Callable[[Batch], None]:
     torch.set_float32_matmul_precision('high')
-    torch.backends.cudnn.benchmark = True  # as in training
     module = new_module(settings, files).to(device).train()
     module.on_fit_start()
     optimizer, _ = module.optimizer_and_schedule(steps=1)  # which the schedule is not part of

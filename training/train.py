@@ -159,7 +159,6 @@ def train_once(
         **process.trainer_arguments(),
         max_epochs=settings.epochs,
         precision=settings.precision,
-        benchmark=True,  # batches have few shapes: cuDNN may try what is fastest
         check_val_every_n_epoch=settings.validate_every,
         num_sanity_val_steps=0,
         log_every_n_steps=5,
