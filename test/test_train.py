@@ -252,14 +252,15 @@ def test_training_goes_on_from_a_ready_model(
     assert "model.safetensors is {'width': 0.1" in capsys.readouterr().err
 
 
-def test_a_model_keeps_the_licence_of_the_one_it_started_from(
-    run: Path, kitti_like: Path, tmp_path: Path
+@pytest.mark.parametrize('option', ['--start', '--teacher'])
+def test_a_model_keeps_the_licence_of_the_one_it_learned_from(
+    run: Path, kitti_like: Path, tmp_path: Path, option: str
 ) -> None:
     network, info = checkpoint.load(run / 'model.safetensors')
-    start = tmp_path / 'start.safetensors'
-    checkpoint.save(start, network, dataclasses.replace(info, data_license='not for sale'))
-    options = ('epochs=1', 'validate_every=1', '--start', str(start))
-    assert _train(kitti_like, tmp_path / 'on', *options) == 0
+    parent = tmp_path / 'parent.safetensors'
+    checkpoint.save(parent, network, dataclasses.replace(info, data_license='not for sale'))
+    options = ('epochs=1', 'validate_every=1', f'imitation={int(option == "--teacher")}')
+    assert _train(kitti_like, tmp_path / 'on', *options, option, str(parent)) == 0
     after = checkpoint.load_info(tmp_path / 'on' / 'model.safetensors')
     assert after.data_license == f'not for sale; {info.data_license}'
 
@@ -271,18 +272,6 @@ def test_a_student_imitates_its_teacher(run: Path, kitti_like: Path, tmp_path: P
     assert _losses(tmp_path)[-1] < 0.5 * _losses(tmp_path)[0]
     info = checkpoint.load_info(tmp_path / 'model.safetensors')
     assert info.metrics['max_f'] > 70  # without a look at any label
-
-
-def test_a_student_keeps_the_licence_of_its_teacher(
-    run: Path, kitti_like: Path, tmp_path: Path
-) -> None:
-    network, info = checkpoint.load(run / 'model.safetensors')
-    teacher = tmp_path / 'teacher.safetensors'
-    checkpoint.save(teacher, network, dataclasses.replace(info, data_license='not for sale'))
-    options = ('epochs=1', 'validate_every=1', 'imitation=1.0', '--teacher', str(teacher))
-    assert _train(kitti_like, tmp_path / 'student', *options) == 0
-    student = checkpoint.load_info(tmp_path / 'student' / 'model.safetensors')
-    assert student.data_license == f'not for sale; {info.data_license}'
 
 
 def test_without_a_teacher_the_labels_teach(kitti_like: Path, tmp_path: Path, caplog) -> None:

@@ -37,6 +37,11 @@ class Pair:
     label_path: Path
 
     @property
+    def is_kitti(self) -> bool:
+        """Whether it is called as KITTI Road's images are."""
+        return self.category in ('um', 'umm', 'uu')
+
+    @property
     def calibration_path(self) -> Path:
         """Return where KITTI Road keeps the calibration of this image; it need not be there."""
         return self.image_path.parent.parent / 'calib' / f'{self.name}.txt'
@@ -77,7 +82,7 @@ class Pair:
 
 def has_kitti(pairs: Sequence[Pair]) -> bool:
     """Whether any of the images is called as KITTI Road's are."""
-    return not {'um', 'umm', 'uu'}.isdisjoint(pair.category for pair in pairs)
+    return any(pair.is_kitti for pair in pairs)
 
 
 def find_pairs(folder: str | Path) -> list[Pair]:

@@ -194,8 +194,9 @@ def _describe(
     others: int,
 ) -> str:
     """Return what a model learned from, for its file."""
+    is_kitti = all(pair.is_kitti for pair in train_pairs)
     parts = [
-        f'{"KITTI Road" if has_kitti(train_pairs) else files.data.resolve().name}: '
+        f'{"KITTI Road" if is_kitti else files.data.resolve().name}: '
         f'{len(train_pairs)} images for training',
         f'{len(val_pairs)} (fold {settings.fold} of {settings.folds}) for validation'
         if val_pairs

@@ -26,6 +26,7 @@ import numpy as np
 from road_seg_ros.benchmark import machine
 from road_seg_ros.benchmark.samples import Choice, Model
 from road_seg_ros.benchmark.timing import Durations
+from road_seg_ros.stop import STOP_SIGNALS
 from road_seg_ros.transport import CHOSEN_BY_USER, profile_environment
 
 TRANSPORTS = {False: 'default', True: 'fastdds.xml'}  # by whether the profile is used
@@ -256,8 +257,7 @@ def _interrupts_held_back() -> Iterator[None]:
     """Let an interrupt wait for the end of the block, so that it knows what was started there."""
     came = []
     handlers = {
-        number: signal.signal(number, lambda *_: came.append(True))
-        for number in (signal.SIGINT, signal.SIGTERM)
+        number: signal.signal(number, lambda *_: came.append(True)) for number in STOP_SIGNALS
     }
     try:
         yield
