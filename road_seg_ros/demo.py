@@ -20,8 +20,8 @@ from pathlib import Path
 
 import numpy as np
 import rclpy
-from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
@@ -37,8 +37,10 @@ from road_seg_ros.node_process import (
     wait_for_node,
 )
 from road_seg_ros.read_ahead import ReadAhead
+from road_seg_ros.stop import interrupt_on_sigterm
 
 SYNTHETIC_FRAMES = 100
+BYTES_AHEAD = 128 * 2**20  # 90 frames of KITTI
 ANSWER_TIMEOUT_S = 5.0  # for the last masks
 
 
@@ -142,26 +144,21 @@ def run(frames: Frames, out: Path, rate: float, node_arguments: list[str]) -> Re
     """
     prepare_environment()
     report = Report(frames.description)
-    with (
-        contextlib.closing(ReadAhead(frames.frames)) as ready,
-        running_node(node_arguments) as process,
-    ):
-        rclpy.init(args=[])
-        recorder = Recorder(out, rate)
-        demo = None
-        try:
-            demo = DemoNode(recorder, report)
-            wait_for_node(demo, demo.connected, lambda: demo.client.status, process)
-            _play(demo, ready, rate)
-            deadline = time.monotonic() + ANSWER_TIMEOUT_S
-            while not demo.answered() and time.monotonic() < deadline:
-                rclpy.spin_once(demo, timeout_sec=0.1)
-            demo.complete_report()
-        finally:
-            if demo is not None:
-                demo.destroy_node()
-            rclpy.try_shutdown()
-            recorder.close()
+    with contextlib.ExitStack() as stack:
+        ready = ReadAhead(frames.frames, BYTES_AHEAD, lambda frame: frame.image.nbytes)
+        stack.callback(ready.close)
+        process = stack.enter_context(running_node(node_arguments))
+        recorder = stack.enter_context(contextlib.closing(Recorder(out, rate)))
+        rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
+        stack.callback(rclpy.try_shutdown)
+        demo = DemoNode(recorder, report)
+        stack.callback(demo.destroy_node)
+        wait_for_node(demo, demo.connected, lambda: demo.client.status, process)
+        _play(demo, ready, rate)
+        deadline = time.monotonic() + ANSWER_TIMEOUT_S
+        while not demo.answered() and time.monotonic() < deadline:
+            rclpy.spin_once(demo, timeout_sec=0.1)
+        demo.complete_report()
     report_json = {**report.rows(), 'latency_ms': report.latency_ms}
     (out / 'report.json').write_text(json.dumps(report_json, indent=1), encoding='utf-8')
     return report
@@ -172,7 +169,7 @@ def _play(demo: DemoNode, frames: Iterable[Frame], rate: float) -> None:
     for count, frame in enumerate(frames):
         due = start + count / rate
         while (left := due - time.monotonic()) > 0:
-            rclpy.spin_once(demo, timeout_sec=left)
+            rclpy.spin_once(demo, timeout_sec=min(left, 0.1))  # an interrupt waits for it
         demo.client.refuse_company(CAMERA_TOPIC)  # each time: discovery may take seconds
         demo.publish(frame)
         if sys.stdout.isatty():
@@ -204,6 +201,7 @@ def main(arguments: list[str] | None = None) -> int:
     args = parser.parse_args(own)
     if args.rate <= 0 or args.frames < 1:
         parser.error('--rate must be above 0 and --frames at least 1')
+    interrupt_on_sigterm()
     try:
         if args.source:
             frames = open_frames(args.source)
@@ -214,7 +212,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (SourceError, NodeError, ImageError, RecorderError, OSError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
-    except (KeyboardInterrupt, ExternalShutdownException):
+    except KeyboardInterrupt:
         return 130
     rows = report.rows()
     width = max(map(len, rows))

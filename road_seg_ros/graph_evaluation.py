@@ -24,8 +24,8 @@ from typing import Any
 
 import numpy as np
 import rclpy
-from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CompressedImage, Image
 
 from road_seg_ros.bags.reading import (
@@ -48,6 +48,7 @@ from road_seg_ros.node_process import (
     wait_for_node,
 )
 from road_seg_ros.read_ahead import ReadAhead
+from road_seg_ros.stop import interrupt_on_sigterm
 
 TRUTH = {255: ROAD, 0: NOT_ROAD, 127: NOT_SCORED}  # values of its pixels
 IMAGE = 'sensor_msgs/msg/Image'
@@ -235,7 +236,7 @@ def evaluate(
         process = None
         if not attach:
             process = stack.enter_context(running_node([*arguments, *(node_arguments or [])]))
-        rclpy.init(args=[])
+        rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
         stack.callback(rclpy.try_shutdown)
         examiner = Examiner(attach or namespace + NODE, camera_topic, images.type, result)
         stack.callback(examiner.destroy_node)
@@ -298,6 +299,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f'--rate must be above 0, not {args.rate}')
     if args.attach and node_arguments:
         parser.error('arguments after -- are for the node that is started, --attach starts none')
+    interrupt_on_sigterm()
     try:
         with Bag(args.bag) as bag:
             result = evaluate(
@@ -311,7 +313,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (BagError, EvaluationError, ImageError, NodeError, OSError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
-    except (KeyboardInterrupt, ExternalShutdownException):
+    except KeyboardInterrupt:
         return 130
     print(as_markdown(report))
     return 0
@@ -415,9 +417,9 @@ def _await_answers(examiner: Examiner, process: Process | None) -> None:
 
 
 def _await_diagnostics(examiner: Examiner, process: Process | None) -> None:
-    """Wait for counters that are newer than the last answer."""
-    heard, deadline = examiner.client.heard, time.monotonic() + ANSWER_TIMEOUT_S
-    while examiner.client.heard == heard and time.monotonic() < deadline:
+    """Wait for counters that are newer than the last answer: the next may have been on its way."""
+    newer, deadline = examiner.client.heard + 2, time.monotonic() + ANSWER_TIMEOUT_S
+    while examiner.client.heard < newer and time.monotonic() < deadline:
         _spin_until(examiner, process, time.monotonic())
 
 

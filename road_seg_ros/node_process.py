@@ -9,15 +9,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
-import rclpy
-from rclpy.node import Node
-
+from road_seg_ros.stop import stop_held_back
 from road_seg_ros.transport import profile_environment
 
-START_TIMEOUT_S = 120.0  # loading CUDA for the first time can take a minute
+if TYPE_CHECKING:
+    from rclpy.node import Node
 
-Process = subprocess.Popen[bytes]
+START_TIMEOUT_S = 120.0  # loading CUDA for the first time can take a minute
+STOP_TIMEOUT_S = 5.0
+
+Process = subprocess.Popen[Any]
 
 
 class NodeError(RuntimeError):
@@ -36,19 +39,33 @@ def prepare_environment(only_here: bool = True) -> None:
 
 
 @contextlib.contextmanager
-def running_node(arguments: list[str]) -> Iterator[Process]:
-    """Run road_seg_node with more ROS arguments, as a process that ends with the block."""
+def running_node(arguments: list[str], **options: Any) -> Iterator[Process]:
+    """
+    Run road_seg_node with more ROS arguments, as a process that ends with the block.
+
+    options: of subprocess.Popen. Interrupts are Python's: not for a program in which rclpy handles
+    signals, see stop_held_back.
+    """
     command = [sys.executable, '-m', 'road_seg_ros.main', '--ros-args', *arguments]
-    process = subprocess.Popen(command)
+    process = None
     try:
+        with stop_held_back():
+            process = subprocess.Popen(command, **options)
         yield process
     finally:
-        process.send_signal(signal.SIGINT)
-        try:
-            process.wait(5.0)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        if process is not None:
+            process.send_signal(signal.SIGINT)
+            wait_or_kill(process)
+
+
+def wait_or_kill(process: Process) -> None:
+    """Wait for the end of a process that was asked to end; kill it after STOP_TIMEOUT_S."""
+    try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(STOP_TIMEOUT_S)
+    finally:  # also when a second Ctrl-C ends the wait
+        process.kill()
+        process.wait()
 
 
 def wait_for_node(
@@ -64,6 +81,8 @@ def wait_for_node(
     status: what road_seg_node says of itself, for the message of the NodeError that is raised when
     it ends at start, or is not ready in time. process: None if it was not started here.
     """
+    import rclpy  # here, for the benchmark to start where there is none
+
     deadline = time.monotonic() + timeout_s
     while not ready():
         rclpy.spin_once(node, timeout_sec=0.1)

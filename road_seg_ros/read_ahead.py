@@ -7,8 +7,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Generic, TypeVar
 
-FRAMES_AHEAD = 100  # 140 MB of KITTI frames
-
 Item = TypeVar('Item')
 
 
@@ -23,7 +21,7 @@ class ReadAhead(Generic[Item]):
     def __init__(
         self,
         items: Iterable[Item],
-        capacity: int = FRAMES_AHEAD,
+        capacity: int,
         size: Callable[[Item], int] = lambda _: 1,
     ) -> None:
         self._items = items
@@ -35,7 +33,8 @@ class ReadAhead(Generic[Item]):
         self._ended = False  # there is nothing more to read
         self._stopped = False
         self._changed = threading.Condition()
-        self._thread = threading.Thread(target=self._read, name='reader')
+        # A daemon: an interrupt may come before anyone is there to close this.
+        self._thread = threading.Thread(target=self._read, name='reader', daemon=True)
         self._thread.start()
         try:
             with self._changed:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
+from collections.abc import Iterator
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -40,3 +42,29 @@ class Stop:
         """Wait that long, or until it is set. Returns whether it is."""
         select.select([self._told], [], [], max(0.0, seconds))
         return self._set
+
+
+def interrupt_on_sigterm() -> None:
+    """Have SIGTERM raise KeyboardInterrupt too, so that what was started is ended."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+@contextlib.contextmanager
+def stop_held_back() -> Iterator[None]:
+    """
+    Have SIGINT and SIGTERM wait for the end of the block, and raise KeyboardInterrupt there.
+
+    For a block that starts a process: whoever is interrupted knows what to end. Python's handlers
+    are put back; those that rclpy.init sets by default would be lost.
+    """
+    came = []
+    handlers = {
+        number: signal.signal(number, lambda *_: came.append(True)) for number in STOP_SIGNALS
+    }
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    if came:
+        raise KeyboardInterrupt

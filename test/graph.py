@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +162,15 @@ def ros() -> Iterator[None]:
         yield
     finally:
         rclpy.try_shutdown()
+
+
+def children(pid: int) -> dict[int, str]:
+    """Return the command lines of the processes that a process started, by their pids."""
+    found = {}
+    for child in Path(f'/proc/{pid}/task/{pid}/children').read_text().split():
+        with suppress(FileNotFoundError, ProcessLookupError):  # ended meanwhile
+            found[int(child)] = Path(f'/proc/{child}/cmdline').read_text()
+    return found
 
 
 def plain_environment() -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import json
 import os
@@ -10,12 +9,11 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 import pytest
-from graph import wait_for
+from graph import children, wait_for
 
 from road_seg_ros import synthetic
 from road_seg_ros.benchmark import (
@@ -334,40 +332,13 @@ def test_a_terminated_run_takes_its_node_along(tiny_model: Path, frames: Path) -
     command = [sys.executable, '-m', 'road_seg_ros.benchmark', '--ros', '--frames', str(frames)]
     command += ['--model', str(tiny_model), '--device', 'cpu']
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-
-    def children() -> dict[int, str]:
-        pids = Path(f'/proc/{process.pid}/task/{process.pid}/children').read_text().split()
-        found = {}
-        for pid in pids:
-            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # ended meanwhile
-                found[int(pid)] = Path(f'/proc/{pid}/cmdline').read_text()
-        return found
-
-    wait_for(lambda: 'road_seg_ros.main' in ''.join(children().values()), 'the node to start')
-    started = children()
+    wait_for(lambda: 'road_seg_ros.main' in str(children(process.pid)), 'the node to start')
+    started = children(process.pid)
     process.terminate()
     _, errors = process.communicate(timeout=DEADLINE_S)
     assert (process.returncode, errors) == (130, 'interrupted\n')
     assert len(started) == 3  # with the camera and the viewer
     assert not [pid for pid in started if Path(f'/proc/{pid}').exists()]
-
-
-def test_an_interrupt_while_the_node_starts_takes_it_along(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    start, started = subprocess.Popen, []
-
-    def interrupted(*arguments: Any, **options: Any) -> subprocess.Popen:
-        started.append(start(*arguments, **options))
-        os.kill(os.getpid(), signal.SIGINT)
-        return started[0]
-
-    monkeypatch.setattr(subprocess, 'Popen', interrupted)
-    with open(tmp_path / 'log', 'w+') as log, pytest.raises(KeyboardInterrupt):
-        with ros_graph._node([], {**os.environ}, log):
-            pass
-    assert started[0].returncode is not None
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_transports_are_compared(frames: Path) -> None:

@@ -60,7 +60,8 @@ class Recorder:
         kept = (VIDEO, SHEET, 'report.json')
         for old in [*(out / 'masks').glob('*.png'), *(out / name for name in kept)]:
             old.unlink(missing_ok=True)  # of a recording before
-        self._thread = threading.Thread(target=self._run, name='recorder')
+        # A daemon: an interrupt may come before anyone is there to close this.
+        self._thread = threading.Thread(target=self._run, name='recorder', daemon=True)
         self._thread.start()
 
     def add(self, kind: str, name: str, pixels: np.ndarray) -> None:

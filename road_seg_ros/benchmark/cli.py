@@ -17,7 +17,6 @@ import dataclasses
 import functools
 import itertools
 import json
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -41,6 +40,7 @@ from road_seg_ros.benchmark.ros_graph import GraphError
 from road_seg_ros.benchmark.samples import Choice, Images, Model
 from road_seg_ros.benchmark.startup import StartupError
 from road_seg_ros.engines import ENGINES, PRECISIONS
+from road_seg_ros.stop import interrupt_on_sigterm
 
 REPEATS, REPEATS_OF_A_SIZE = 200, 30
 AUTO = [Choice('auto', 'auto')]
@@ -298,7 +298,7 @@ def main(arguments: list[str] | None = None) -> int:
     if args.engine or args.precision:
         pairs = itertools.product(args.engine or ['auto'], args.precision or ['auto'])
         args.choices = [Choice(*pair) for pair in pairs]
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: no process is left
+    interrupt_on_sigterm()
     try:
         if args.seconds <= 0 or args.startups < 0:
             raise UsageError('--seconds must be above 0, and --startups at least 0')

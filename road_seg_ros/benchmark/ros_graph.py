@@ -11,29 +11,28 @@ import contextlib
 import json
 import os
 import queue
-import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
 from road_seg_ros.benchmark import machine
 from road_seg_ros.benchmark.samples import Choice, Model
 from road_seg_ros.benchmark.timing import Durations
-from road_seg_ros.stop import STOP_SIGNALS
+from road_seg_ros.node_process import START_TIMEOUT_S, running_node, wait_or_kill
 from road_seg_ros.transport import CHOSEN_BY_USER, profile_environment
 
 TRANSPORTS = {False: 'default', True: 'fastdds.xml'}  # by whether the profile is used
 RELIABILITIES = ('best_effort', 'reliable')
 SETTLING_S = 1.0  # of a run, whose latencies do not count
 WARM_UP = {'rate': 20.0, 'count': 20}
-START_TIMEOUT_S, ANSWER_TIMEOUT_S, STOP_TIMEOUT_S = 120.0, 20.0, 5.0
+ANSWER_TIMEOUT_S = 20.0
 
 
 class GraphError(RuntimeError):
@@ -119,7 +118,9 @@ def measure_node(
         )
         log = stack.enter_context(tempfile.TemporaryFile('w+', encoding='utf-8'))
         started_ns = time.time_ns()
-        process = stack.enter_context(_node(arguments, environment, log))
+        process = stack.enter_context(
+            running_node(arguments, env=environment, stdout=log, stderr=log)
+        )
 
         def check_node() -> None:
             if process.poll() is not None:
@@ -236,47 +237,6 @@ def _environment(profile: bool) -> dict[str, str]:
     return plain | (profile_environment(plain) if profile else {})
 
 
-@contextlib.contextmanager
-def _node(
-    arguments: list[str], environment: dict[str, str], log: IO[str]
-) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, '-m', 'road_seg_ros.main', '--ros-args', *arguments]
-    process = None
-    try:
-        with _interrupts_held_back():
-            process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, text=True)
-        yield process
-    finally:
-        if process is not None:
-            process.send_signal(signal.SIGINT)
-            _end(process)
-
-
-@contextlib.contextmanager
-def _interrupts_held_back() -> Iterator[None]:
-    """Let an interrupt wait for the end of the block, so that it knows what was started there."""
-    came = []
-    handlers = {
-        number: signal.signal(number, lambda *_: came.append(True)) for number in STOP_SIGNALS
-    }
-    try:
-        yield
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-    if came:
-        raise KeyboardInterrupt
-
-
-def _end(process: subprocess.Popen[str]) -> None:
-    try:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(STOP_TIMEOUT_S)
-    finally:  # also when a second Ctrl-C ends the wait
-        process.kill()
-        process.wait()
-
-
 class _Process:
     """
     ros_camera or ros_viewer: a line of JSON in, a line of JSON out.
@@ -307,7 +267,7 @@ class _Process:
     def __exit__(self, *_: object) -> None:
         with contextlib.suppress(BrokenPipeError):  # it may have ended by itself
             self._process.stdin.close()
-        _end(self._process)
+        wait_or_kill(self._process)
         self._reader.join()
         self._process.stdout.close()
         self._errors.close()
