@@ -100,8 +100,8 @@ class Health:
             self.rejected += 1
             self.last_rejection = self._why_unanswered = reason
 
-    def mask_published(self, inference_ms: float, pipeline_ms: float) -> None:
-        """An image was answered; pipeline_ms is now - stamp, never below 0."""
+    def mask_published(self, inference_ms: float, pipeline_ms: float | None) -> None:
+        """An image was answered; pipeline_ms is now - stamp, None for an image without one."""
         with self._lock:
             self.published += 1
             self.errors_in_a_row = 0
@@ -109,7 +109,8 @@ class Health:
             self._why_unanswered = ''
             self._output_rate.tick()
             self._inference_ms.append(inference_ms)
-            self._pipeline_ms.append(max(0.0, pipeline_ms))
+            if pipeline_ms is not None:
+                self._pipeline_ms.append(max(0.0, pipeline_ms))
 
     def inference_failed(self, reason: str) -> int:
         """Inference raised. Returns how many times in a row it did."""

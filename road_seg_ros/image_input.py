@@ -59,7 +59,8 @@ class ImageInput:
         self._taken_over = False  # by the newest, from its predecessor
         self._last_stamp: Any = None
         self._conflict = False  # with a publisher, which is still to be told
-        self._subscription = self._subscribe(topic, matching_reliability(reliability, ()))
+        self._name = topic  # the remapping rules are applied to it, and only once
+        self._subscription = self._subscribe(matching_reliability(reliability, ()))
         self.topic: str = self._subscription.topic_name
 
     def to_bgr(self, message: Image | CompressedImage) -> np.ndarray:
@@ -84,7 +85,7 @@ class ImageInput:
         self._destroy_predecessor()  # if even that one is still waiting
         self._predecessor = self._subscription
         self._taken_over = False
-        self._subscription = self._subscribe(self.topic, wanted)
+        self._subscription = self._subscribe(wanted)
 
     def why_silent(self) -> str:
         """Return why no image may arrive and what to do, as far as the ROS graph tells."""
@@ -128,9 +129,9 @@ class ImageInput:
         return bool(names) and NAME_UNKNOWN not in names
 
     def _publishers(self) -> Sequence[TopicEndpointInfo]:
-        return self._node.get_publishers_info_by_topic(self.topic)
+        return self._node.get_publishers_info_by_topic(self._name)
 
-    def _subscribe(self, topic: str, reliability: ReliabilityPolicy) -> Any:
+    def _subscribe(self, reliability: ReliabilityPolicy) -> Any:
         qos = QoSProfile(
             history=HistoryPolicy.KEEP_LAST,
             depth=1,
@@ -141,7 +142,7 @@ class ImageInput:
         callback = partial(self._on_message, self._count)
         # At once, rather than when the timer comes round, and without rclpy's alarm in the log.
         events = SubscriptionEventCallbacks(incompatible_qos=self._on_incompatible)
-        create = partial(self._node.create_subscription, self._type, topic, callback, qos)
+        create = partial(self._node.create_subscription, self._type, self._name, callback, qos)
         try:
             return create(event_callbacks=events)
         except UnsupportedEventTypeError:  # by this middleware

@@ -192,7 +192,7 @@ class RoadSegNode(LifecycleNode):
     def _answer(self, message: Any, frames: LatestFrame[Any]) -> None:
         settings = self._settings
         age_s = self._age_s(message)
-        if settings.max_image_age and age_s > settings.max_image_age:
+        if age_s is not None and settings.max_image_age and age_s > settings.max_image_age:
             reason = f'{age_s:.2f} s old, max_image_age is {settings.max_image_age} s'
             self._health.image_too_old(reason)
             self._warn(f'dropped an image: {reason}')
@@ -217,7 +217,8 @@ class RoadSegNode(LifecycleNode):
             self._health.image_dropped()
             return
         outputs.publish(result, message.header)
-        self._health.mask_published(inference_ms, 1e3 * self._age_s(message))
+        age_s = self._age_s(message)
+        self._health.mask_published(inference_ms, None if age_s is None else 1e3 * age_s)
 
     def _inference_failed(self, error: Exception) -> None:
         reason = f'{type(error).__name__}: {error}'
@@ -230,11 +231,11 @@ class RoadSegNode(LifecycleNode):
         threshold = self._settings.threshold
         return self._segmenter.info.threshold if threshold < 0 else threshold
 
-    def _age_s(self, message: Any) -> float:
-        """Return now - stamp in seconds; 0 for an image without a stamp or from the future."""
+    def _age_s(self, message: Any) -> float | None:
+        """Return now - stamp in seconds, negative if it is to come; None without a stamp."""
         if not (stamp_ns := image_msgs.stamp_ns(message)):
-            return 0.0
-        return max(0.0, (self.get_clock().now().nanoseconds - stamp_ns) / 1e9)
+            return None
+        return (self.get_clock().now().nanoseconds - stamp_ns) / 1e9
 
     # Services, parameters, timers
 

@@ -53,6 +53,13 @@ def test_where_two_would_stand_in_the_same_place_all_keep_their_last_part() -> N
     assert [camera.namespace for camera in find_cameras('left, right')] == ['/left', '/right']
 
 
+def test_topics_that_differ_only_by_the_namespace_keep_it() -> None:
+    assert find_cameras('front/image, /front/image', 'car') == [
+        Camera('/car/front/image', '/car/car/front/image'),
+        Camera('/front/image', '/car/front/image'),
+    ]
+
+
 @pytest.mark.parametrize(
     ('text', 'words'),
     [

@@ -154,6 +154,13 @@ def test_latency_is_never_negative(health: Health) -> None:
     assert health.values()['pipeline median (ms)'] == '0.0'
 
 
+def test_an_image_without_a_stamp_has_no_pipeline_latency(health: Health) -> None:
+    health.mask_published(1.0, None)
+    assert health.values()['pipeline median (ms)'] == ''
+    health.mask_published(1.0, 30.0)
+    assert health.values()['pipeline median (ms)'] == '30.0'
+
+
 def test_diagnostic_array_holds_one_status() -> None:
     array = diagnostic_array(Time(sec=5), 'road_seg', 'cpu', OK, 'running', {'a (ms)': '1'})
     assert array.header.stamp.sec == 5

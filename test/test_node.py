@@ -349,6 +349,17 @@ def test_a_camera_that_restarts_under_another_policy_is_heard(
     assert node._health.errors == 0
 
 
+def test_remappings_are_applied_once_however_often_it_subscribes(
+    client: Client, tiny_model: Path, image: np.ndarray
+) -> None:
+    rules = ('-r', 'camera/image_raw:=/front/image', '-r', '/front/image:=/rear/image')
+    client.camera = client.create_publisher(Image, '/front/image', BEST_EFFORT)
+    with node_process(*rules, '-p', f'model_path:={tiny_model}', '-p', 'engine:=torch'):
+        masks = client.listen('mask')
+        wait_for(lambda: client.send(image) and masks, 'a mask by the subscription made anew')
+        assert client.count_subscribers('/rear/image') == 0
+
+
 def test_a_forced_conflict_is_explained(context: None, tiny_model: Path) -> None:
     client = Client(BEST_EFFORT)
     try:

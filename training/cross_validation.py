@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +36,10 @@ def summarise(out: Path, pairs: Sequence[Pair], folds: int) -> dict[str, Any]:
     Score every fold's model on the images that it has not seen, as the node runs it.
 
     Returns and writes to OUT/cross_validation.json, beside a Markdown table: `folds`, the report
-    of each fold (see `report.build`); `mean` and `standard_deviation` (n - 1) of these; `pooled`,
-    the report of all images together. All of them at `threshold`, the best one of the pooled
-    images. `temperature` is the geometric mean of the folds'. Both belong into the configuration
-    of a training on all images.
+    of each fold (see `report.build`); `mean` and `standard_deviation` (n - 1; None for a category
+    that is in one fold alone) of these; `pooled`, the report of all images together. All of them
+    at `threshold`, the best one of the pooled images. `temperature` is the geometric mean of the
+    folds'. Both belong into the configuration of a training on all images.
     """
     results, temperatures = [], []
     for fold in range(folds):
@@ -54,8 +54,8 @@ def summarise(out: Path, pairs: Sequence[Pair], folds: int) -> dict[str, Any]:
     summary = {
         'threshold': threshold,
         'temperature': float(np.exp(np.mean(np.log(temperatures)))),
-        'mean': _over_folds(of_folds, np.mean),
-        'standard_deviation': _over_folds(of_folds, lambda values: np.std(values, ddof=1)),
+        'mean': _over_folds(of_folds, lambda values: float(np.mean(values))),
+        'standard_deviation': _over_folds(of_folds, _deviation),
         'pooled': report.build(everything, threshold),
         'folds': of_folds,
     }
@@ -77,7 +77,7 @@ def as_markdown(summary: Mapping[str, Any]) -> str:
         heads = ['category', *SCORES, 'max_f of all images, 95 %']
         rows = []
         for category in mean:
-            cells = [f'{mean[category][s]:.2f} ± {spread[category][s]:.2f}' for s in SCORES]
+            cells = [_with_spread(mean[category][s], spread[category][s]) for s in SCORES]
             interval = '{:.1f} to {:.1f}'.format(*pooled[category]['max_f'])
             rows.append((category, *cells, interval))
         parts += [f'{title}:', '', markdown.table(heads, rows), '']
@@ -88,7 +88,17 @@ def as_markdown(summary: Mapping[str, Any]) -> str:
     return '\n'.join(parts)
 
 
-def _over_folds(reports: Sequence[Mapping[str, Any]], statistic: Any) -> dict[str, Any]:
+def _deviation(values: Sequence[float]) -> float | None:
+    return float(np.std(values, ddof=1)) if len(values) > 1 else None
+
+
+def _with_spread(mean: float, spread: float | None) -> str:
+    return f'{mean:.2f}' if spread is None else f'{mean:.2f} ± {spread:.2f}'
+
+
+def _over_folds(
+    reports: Sequence[Mapping[str, Any]], statistic: Callable[[Sequence[float]], Any]
+) -> dict[str, Any]:
     summary: dict[str, Any] = dict.fromkeys(report.VIEWS)
     for view in report.VIEWS:
         if any(one[view] is None for one in reports):
@@ -96,10 +106,8 @@ def _over_folds(reports: Sequence[Mapping[str, Any]], statistic: Any) -> dict[st
         categories = dict.fromkeys(category for one in reports for category in one[view])
         summary[view] = {
             category: {
-                score: float(
-                    statistic(
-                        [one[view][category][score] for one in reports if category in one[view]]
-                    )
+                score: statistic(
+                    [one[view][category][score] for one in reports if category in one[view]]
                 )
                 for score in SCORES
             }

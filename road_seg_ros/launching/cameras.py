@@ -41,7 +41,8 @@ def find_cameras(image_topic: str, namespace: str = '') -> list[Camera]:
 
     image_topic: a topic, or several with commas between them, in brackets or not. The node of a
     single camera stands in `namespace`. With several, each stands in its topic without the last
-    part, below `namespace`; with the last part where two would stand in the same place.
+    part, below `namespace`; with the last part where two would stand in the same place, and in the
+    whole topic where they still would.
     ValueError says what is wrong with the topics.
     """
     topics = _split(image_topic)
@@ -63,7 +64,8 @@ def find_cameras(image_topic: str, namespace: str = '') -> list[Camera]:
         raise ValueError(f'image_topic must name each camera once, got {repeated[0]} twice')
     below = [topic.strip('/') for topic in topics]
     parents = [path.rpartition('/')[0] for path in below]
-    places = parents if len(set(parents)) == len(parents) else below
+    whole = [topic.strip('/') for topic in absolute]  # 'a/b, /a/b' differ in nothing else
+    places = next(tried for tried in (parents, below, whole) if len(set(tried)) == len(tried))
     return [
         Camera(topic, f'{root}{place}'.rstrip('/') or '/')
         for topic, place in zip(absolute, places, strict=True)
