@@ -11,7 +11,7 @@ import torch
 from road_seg_ros import checkpoint
 from road_seg_ros.checkpoint import ModelInfo, Normalization
 from road_seg_ros.fcn8 import FCN8
-from training import average
+from training import average, provenance
 
 
 def _save(path: Path, seed: int, width: float = 0.05, **info: object) -> str:
@@ -67,6 +67,33 @@ def test_one_model_may_get_scores_or_a_threshold_and_nothing_else(tmp_path: Path
         assert torch.equal(weights, same.state_dict()[name]), name
     assert average.main([model, '--out', str(out), '--threshold', '0.7']) == 0
     assert checkpoint.load_info(out).threshold == 0.7
+
+
+@pytest.mark.parametrize(
+    ('other', 'data', 'kept'),
+    [
+        ((5, 4), 'own', (5, 4)),
+        ((5, 3), 'own', (0, -1)),
+        ((0, -1), 'own', (0, -1)),
+        ((0, -1), 'KITTI Road', (5, 4)),  # it has not seen these images at all
+    ],
+)
+def test_a_fold_is_held_out_only_where_no_model_has_seen_it(
+    tmp_path: Path, other: tuple[int, int], data: str, kept: tuple[int, int]
+) -> None:
+    models = [
+        _save(
+            tmp_path / f'{name}{fold}.safetensors',
+            fold + 1,
+            training={'folds': folds, 'fold': fold},
+            data=f'{name}: 9 images for training; and more',
+        )
+        for name, (folds, fold) in ((data, other), ('own', (5, 4)))
+    ]
+    training = average.average(models)[1].training
+    assert provenance.fold_of(training) == kept
+    both = average.average(models)[1]
+    assert provenance.data_names(both) == {data, 'own'}
 
 
 @pytest.mark.parametrize(

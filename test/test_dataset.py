@@ -105,3 +105,5 @@ def test_workers_are_as_many_as_cores_less_one_unless_set(
     process = Process(0, processes, processes)
     loader = dataset.training_loader([sample] * 4, settings, process)
     assert loader.num_workers == expected
+    if expected:  # share the decoded images, whatever this Python would do
+        assert loader.multiprocessing_context.get_start_method() == 'fork'

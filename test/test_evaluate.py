@@ -17,8 +17,9 @@ from road_seg_ros.metrics import NOT_ROAD, NOT_SCORED, ROAD, RoadCounts
 from road_seg_ros.segmenter import RoadSegmenter
 from training import evaluate
 from training.bootstrap import confidence_intervals
-from training.error_pictures import draw_errors
+from training.error_pictures import ErrorPictures, draw_errors
 from training.kitti_road import find_pairs
+from training.report import ImageResult, build
 
 KEYS = {
     'max_f',
@@ -203,6 +204,26 @@ def test_a_bad_calibration_is_one_line(calibrated: Path, model: Path, capsys) ->
     (calibrated / 'training' / 'calib' / 'uu_000002.txt').write_text('P2: 1')
     assert evaluate.main(_arguments(model, calibrated)) == 2
     assert 'uu_000002.txt: P2 must be 12 finite numbers' in capsys.readouterr().err
+
+
+def test_a_category_without_road_counts_in_all_of_them_alone() -> None:
+    confidence = np.full((4, 4), 200, np.uint8)
+    road, none = RoadCounts(), RoadCounts()
+    road.add(confidence, np.full((4, 4), ROAD, np.uint8))
+    none.add(confidence, np.full((4, 4), NOT_ROAD, np.uint8))
+    built = build([ImageResult('country', none), ImageResult('town', road)], THRESHOLD)
+    assert set(built['perspective']) == {'urban', 'town'}
+    assert set(built['confidence_interval']['perspective']) == {'urban', 'town'}
+    assert built['perspective']['town']['precision'] == 100
+    assert built['perspective']['urban']['precision'] == 50
+
+
+def test_pictures_that_cannot_be_written_are_named(tmp_path: Path) -> None:
+    pictures = ErrorPictures(tmp_path / 'pictures')
+    shutil.rmtree(tmp_path / 'pictures')
+    nothing = np.zeros((4, 4), np.uint8)
+    with pytest.raises(OSError, match='um_000000.png cannot be written'):
+        pictures.add('um_000000', np.zeros((4, 4, 3), np.uint8), nothing, nothing)
 
 
 def test_a_view_without_road_is_named(calibrated: Path, model: Path, capsys) -> None:

@@ -327,6 +327,18 @@ def test_errors_are_one_line(
     assert not _files(tmp_path)
 
 
+def test_a_model_that_nothing_can_be_written_beside_is_named_before_the_work(
+    model: Path, kitti_like: Path, tmp_path: Path, capsys, monkeypatch
+) -> None:
+    _need('openvino')
+    monkeypatch.setattr(export.os, 'access', lambda folder, mode: folder != model.parent)
+    monkeypatch.setattr(export, 'quantize', lambda *_: pytest.fail('too late'))
+    options = ['--model', str(model), '--format', 'openvino', '--out', str(tmp_path / 'a.xml')]
+    assert export.main([*options, '--int8', '--calibration', str(kitti_like)]) == 2
+    assert f'error: {model.parent} cannot be written to' in capsys.readouterr().err
+    assert not _files(tmp_path)
+
+
 @pytest.mark.parametrize(
     ('format_name', 'package'),
     [(name, package) for name in PACKAGES for package in PACKAGES[name]],

@@ -75,6 +75,22 @@ def test_one_image_of_kitti_among_others_is_enough_for_its_licence() -> None:
     assert not has_kitti([own])
 
 
+def test_endings_may_be_capitals(folder: Path) -> None:
+    for name in ('image_2/um_000000.png', 'gt_image_2/um_road_000000.png'):
+        path = folder / 'training' / name
+        path.rename(path.with_suffix('.PNG'))
+    assert len(find_pairs(folder)) == 30
+
+
+def test_no_category_may_be_called_as_all_of_them_are(folder: Path) -> None:
+    shutil.copy(
+        folder / 'training' / 'image_2' / 'um_000000.png',
+        folder / 'training' / 'image_2' / 'urban_000000.png',
+    )
+    with pytest.raises(DataError, match='urban_000000: urban stands for all categories'):
+        find_pairs(folder)
+
+
 def test_the_real_data_is_complete(kitti_road: Path) -> None:
     pairs = find_pairs(kitti_road)
     assert len(pairs) == 241

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import os
 import re
+import shutil
 import statistics
 import subprocess
 import sys
@@ -160,6 +161,32 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(
 
 
 @pytest.mark.usefixtures('no_gpu')
+def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(
+    kitti_like: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    options = ('epochs=2', 'validate_every=2', 'head=fc1024', 'dropout=0.3')
+    whole, parts = tmp_path / 'whole', tmp_path / 'parts'
+    assert _train(kitti_like, whole, *options) == 0
+    save, saved = torch.save, []
+
+    def disk_is_full(checkpoint: Any, path: Path) -> None:
+        saved.append(path)
+        if len(saved) == 2:
+            path.write_bytes(b'half')
+            raise OSError('No space left on device')
+        save(checkpoint, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, 'save', disk_is_full)
+        assert _train(kitti_like, parts, *options) == 2
+    assert 'error: No space left on device' in capsys.readouterr().err
+    assert [path.name for path in (parts / 'checkpoints').iterdir()] == ['last.ckpt']
+    assert _train(kitti_like, parts, *options, '--resume') == 0
+    ends = [checkpoint.load(out / 'model.safetensors')[0].state_dict() for out in (whole, parts)]
+    assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
+
+
+@pytest.mark.usefixtures('no_gpu')
 def test_two_processes_train_as_one(kitti_like: Path, tmp_path: Path) -> None:
     options = ('epochs=2', 'validate_every=1', 'dropout=0.0', 'ema=0.5', 'folds=6')
     assert _train(kitti_like, tmp_path / 'one', *options) == 0
@@ -207,7 +234,7 @@ def test_without_validation_everything_trains(kitti_like: Path, tmp_path: Path) 
 
 
 def test_cross_validation_is_one_command_and_goes_on_after_a_stop(
-    kitti_like: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kitti_like: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
     options = ('epochs=2', 'validate_every=2', 'folds=3', 'fold=-1')
     train_once, folds = train.train_once, []
@@ -233,10 +260,15 @@ def test_cross_validation_is_one_command_and_goes_on_after_a_stop(
     assert summary['pooled']['images'] == 30
     assert summary['mean']['bev'] is None
     assert '| urban | ' in (tmp_path / 'cross_validation.md').read_text()
+    for changed, words in (('lr=1e-3', 'lr was 0.003 and is 0.001'), ('folds=2', 'folds was 3')):
+        assert _train(kitti_like, tmp_path, *options, '--resume', changed) == 2
+        assert f'error: --resume goes on with the settings of the run; {words}' in (
+            capsys.readouterr().err
+        )
 
 
 def test_training_goes_on_from_a_ready_model(
-    run: Path, kitti_like: Path, tmp_path: Path, capsys
+    run: Path, kitti_like: Path, tmp_path: Path, capsys, caplog
 ) -> None:
     start = str(run / 'model.safetensors')
     options = ('epochs=1', 'validate_every=1', 'lr=1e-5', 'backbone_lr=1e-5', '--start', start)
@@ -248,6 +280,9 @@ def test_training_goes_on_from_a_ready_model(
     assert 'from model.safetensors' in after.data
     assert 'from random' in before.data
     assert after.data_license == before.data_license  # the same one, once
+    assert 'on other folds' not in caplog.text
+    assert _train(kitti_like, tmp_path / 'seen', *options, 'fold=3') == 0
+    assert '--start was trained on other folds of these images' in caplog.text
     assert _train(kitti_like, tmp_path / 'wider', *options, 'width=0.2') == 2
     assert "model.safetensors is {'width': 0.1" in capsys.readouterr().err
 
@@ -295,6 +330,31 @@ def test_unlabelled_images_teach_through_the_teacher(
     assert max(steps) + 1 == 10  # 30 images and 30 more, in batches of 6
 
 
+def test_unlabelled_images_of_kitti_bring_its_licence(
+    run: Path, kitti_like: Path, tmp_path: Path
+) -> None:
+    own = tmp_path / 'own'
+    for folder, road in (('image_2', ''), ('gt_image_2', '_road')):
+        (own / 'training' / folder).mkdir(parents=True)
+        for index in range(6):
+            name = f'um{road}_{index:06d}.png'
+            shutil.copy(
+                kitti_like / 'training' / folder / name,
+                own / 'training' / folder / name.replace('um', 'own'),
+            )
+    network, info = checkpoint.load(run / 'model.safetensors')
+    free = tmp_path / 'free.safetensors'
+    checkpoint.save(free, network, dataclasses.replace(info, data_license=''))
+    for unlabelled, license in (
+        (kitti_like / 'training' / 'image_2', info.data_license),
+        (own / 'training' / 'image_2', ''),
+    ):
+        out = tmp_path / f'out{len(license)}'
+        options = ('epochs=1', 'folds=0', 'fold=-1', 'imitation=0.5', '--teacher', str(free))
+        assert _train(own, out, *options, '--unlabelled', str(unlabelled)) == 0
+        assert checkpoint.load_info(out / 'model.safetensors').data_license == license
+
+
 def test_a_finished_run_that_is_resumed_keeps_its_model(kitti_like: Path, tmp_path: Path) -> None:
     options = ('epochs=2', 'folds=0', 'fold=-1', 'ema=0.9')
     assert _train(kitti_like, tmp_path, *options) == 0
@@ -312,11 +372,31 @@ def test_a_run_is_not_resumed_with_other_settings(
     assert 'fold was 4 and is 1 now' in capsys.readouterr().err
 
 
-def test_a_loss_that_is_not_finite_says_what_to_lower(
+def test_a_run_is_not_resumed_with_other_data_or_models(
+    run: Path, kitti_like: Path, tmp_path: Path, capsys
+) -> None:
+    shutil.copytree(run, tmp_path / 'run')
+    options = ('epochs=12', 'validate_every=4', '--start', str(run / 'model.safetensors'))
+    assert _train(kitti_like, tmp_path / 'run', *options, '--resume') == 2
+    error = capsys.readouterr().err
+    assert 'error: --resume goes on with the data and models of the run, which had KITTI' in error
+    assert 'from random; ' in error and 'from model.safetensors; ' in error
+
+
+def test_a_run_shorter_than_its_checkpoints_are_apart_is_kept_too(
     kitti_like: Path, tmp_path: Path, capsys
 ) -> None:
-    options = ('epochs=2', 'folds=0', 'fold=-1', 'lr=1e30', 'backbone_lr=1e30')
+    options = ('epochs=1', 'folds=0', 'fold=-1', 'checkpoint_every=10')
+    assert _train(kitti_like, tmp_path, *options) == 0
     assert _train(kitti_like, tmp_path, *options) == 2
+    assert 'already holds a run' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('folds', [('folds=0', 'fold=-1'), ('folds=5', 'validate_every=1')])
+def test_a_loss_that_is_not_finite_says_what_to_lower(
+    kitti_like: Path, tmp_path: Path, capsys, folds: tuple[str, ...]
+) -> None:
+    assert _train(kitti_like, tmp_path, 'epochs=2', *folds, 'lr=1e30', 'backbone_lr=1e30') == 2
     assert re.search('error: the loss is (nan|inf) in epoch 1; lower lr', capsys.readouterr().err)
 
 

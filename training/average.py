@@ -25,6 +25,8 @@ from road_seg_ros import checkpoint
 from road_seg_ros.checkpoint import ModelInfo
 from road_seg_ros.fcn8 import FCN8
 from training import licenses
+from training.kitti_road import URBAN
+from training.provenance import data_names, fold_of
 
 
 class AverageError(ValueError):
@@ -36,8 +38,9 @@ def average(paths: Sequence[str]) -> tuple[FCN8, ModelInfo]:
     Return the network with the mean of the models' weights, and the info of the last one.
 
     paths: each as for `checkpoint.find`. The info keeps threshold and temperature, loses the
-    scores, which are not those of the average, and has the licences of all. One alone stays
-    what it is.
+    scores, which are not those of the average, and has the licences of all. It loses its fold if
+    another one learned from other folds of the same data: the average has seen what any has.
+    One alone stays what it is.
     AverageError if the networks or their normalisations differ; CheckpointError if a file cannot
     be read.
     """
@@ -60,8 +63,13 @@ def average(paths: Sequence[str]) -> tuple[FCN8, ModelInfo]:
         f'{checkpoint.find(path).name} ({other.data})'
         for path, other in zip(paths, infos, strict=True)
     ]
+    training = dict(info.training)
+    for other in infos:
+        if data_names(other) & data_names(info) and fold_of(other.training) != fold_of(training):
+            training.update(folds=0, fold=-1)
     return last, dataclasses.replace(
         info,
+        training=training,
         data=f'average of {", ".join(sources)}',
         data_license=licenses.combined(other.data_license for other in infos),
         metrics={},
@@ -72,7 +80,7 @@ def average(paths: Sequence[str]) -> tuple[FCN8, ModelInfo]:
 def _read_scores(path: Path) -> dict[str, float]:
     report = json.loads(path.read_text(encoding='utf-8'))
     try:
-        return {**report['perspective']['urban'], 'images': report['images']}
+        return {**report['perspective'][URBAN], 'images': report['images']}
     except (KeyError, TypeError) as error:
         raise AverageError(f'{path} is no report of training.evaluate --json') from error
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from road_seg_ros.metrics import RoadCounts, threshold_curves
 from road_seg_ros.pixels import threshold_level
+from training.kitti_road import URBAN
 
 RESAMPLES = 1000
 PERCENTILES = (2.5, 97.5)
@@ -18,7 +19,7 @@ def confidence_intervals(
     images: Mapping[str, Sequence[RoadCounts]], operating_threshold: float
 ) -> dict[str, dict[str, list[float]]]:
     """
-    Return 95 % intervals of `max_f` and `iou`, for `urban` and each category.
+    Return 95 % intervals of `max_f` and `iou`, for URBAN and each category.
 
     images: the counts of each image, by category. iou: at operating_threshold (0..1). An interval
     is [low, high], percentages 0..100.
@@ -40,7 +41,7 @@ def confidence_intervals(
     everything = np.sum(list(resampled.values()), axis=0)
     return {
         category: _intervals(counts, threshold_level(operating_threshold))
-        for category, counts in {'urban': everything, **resampled}.items()
+        for category, counts in {URBAN: everything, **resampled}.items()
     }
 
 

@@ -18,9 +18,10 @@ from road_seg_ros.checkpoint import ModelInfo
 from road_seg_ros.metrics import ROAD
 from road_seg_ros.pixels import threshold_mask
 from training.calibration import move_threshold
+from training.config import ConfigError
 from training.error_pictures import draw_errors
 from training.kitti_road import DataError
-from training.road_training import Batch, RoadTraining
+from training.road_training import Batch, RoadTraining, TrainingError
 from training.sampling import Batches
 
 
@@ -33,7 +34,11 @@ class Average(EMAWeightAveraging):
 
 
 class SaveModel(Callback):
-    """Writes the model of every validated epoch over the one before; the last one stays."""
+    """
+    Writes the model of every validated epoch over the one before; the last one stays.
+
+    A run goes on only with the data, models and licences that it began with.
+    """
 
     def __init__(self, path: Path, info: ModelInfo) -> None:
         self.path = path
@@ -59,6 +64,26 @@ class SaveModel(Callback):
         )
         self._save(trainer, module, info)
 
+    def on_save_checkpoint(
+        self, trainer: lightning.Trainer, module: RoadTraining, checkpoint: dict[str, Any]
+    ) -> None:
+        """Keep what the run learns from, for the one that goes on from here."""
+        checkpoint['learns_from'] = self._learns_from()
+
+    def on_load_checkpoint(
+        self, trainer: lightning.Trainer, module: RoadTraining, checkpoint: dict[str, Any]
+    ) -> None:
+        """Refuse to go on with other data or models."""
+        before, now = checkpoint['learns_from'], self._learns_from()
+        if before != now:
+            raise ConfigError(
+                '--resume goes on with the data and models of the run, which had '
+                f'{"; ".join(before)}, and not {"; ".join(now)}'
+            )
+
+    def _learns_from(self) -> list[str]:
+        return [text for text in (self.info.data, self.info.data_license) if text]
+
     def write(self, trainer: lightning.Trainer, module: RoadTraining) -> None:
         """Save a model that nothing validated, with the configured threshold."""
         self._save(trainer, module, self.info)
@@ -69,7 +94,10 @@ class SaveModel(Callback):
 
     def _save(self, trainer: lightning.Trainer, module: RoadTraining, info: ModelInfo) -> None:
         if trainer.is_global_zero:
-            checkpoint.save(self.path, module.network, info)
+            try:
+                checkpoint.save(self.path, module.network, info)
+            except ValueError as error:
+                raise TrainingError(f'{error}; lower lr and backbone_lr') from error
 
 
 class ResumeBatches(Callback):

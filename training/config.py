@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -104,6 +104,19 @@ class TrainingConfig:
     def input_size(self) -> InputSize:
         """What the model file says of its input."""
         return InputSize(self.input_height, self.input_width, self.keep_aspect_ratio)
+
+    def require_same_as(self, before: Mapping[str, Any]) -> None:
+        """
+        Refuse to go on with a run under other settings: they would be true of neither part.
+
+        before: the settings of that run. ConfigError names the first that differs.
+        """
+        for name, now in dataclasses.asdict(self).items():
+            if now != before.get(name) and name != 'workers':
+                raise ConfigError(
+                    f'--resume goes on with the settings of the run; {name} was '
+                    f'{before.get(name)!r} and is {now!r} now'
+                )
 
     def __post_init__(self) -> None:
         _one_of('augmentation', self.augmentation, AUGMENTATIONS)

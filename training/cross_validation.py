@@ -13,8 +13,9 @@ import numpy as np
 from road_seg_ros import checkpoint, markdown
 from road_seg_ros.segmenter import RoadSegmenter
 from training import report
+from training.config import TrainingConfig
 from training.evaluate import score_images
-from training.kitti_road import Pair, split_fold
+from training.kitti_road import URBAN, Pair, split_fold
 
 SCORES = ('max_f', 'avg_precision', 'iou', 'ece')
 
@@ -26,9 +27,15 @@ def model_of_fold(out: Path, fold: int) -> Path:
     return out / f'fold{fold}' / 'model.safetensors'
 
 
-def is_finished(model: Path, epochs: int) -> bool:
-    """Whether that model file is of the last epoch."""
-    return model.is_file() and checkpoint.load_info(model).metrics.get('epoch') == epochs
+def is_finished(model: Path, settings: TrainingConfig) -> bool:
+    """Whether that model file is of the last epoch. ConfigError if its settings were others."""
+    if not model.is_file():
+        return False
+    info = checkpoint.load_info(model)
+    if info.metrics.get('epoch') != settings.epochs:
+        return False
+    settings.require_same_as(info.training)
+    return True
 
 
 def summarise(out: Path, pairs: Sequence[Pair], folds: int) -> dict[str, Any]:
@@ -48,7 +55,7 @@ def summarise(out: Path, pairs: Sequence[Pair], folds: int) -> dict[str, Any]:
         results.append(score_images(segmenter, split_fold(pairs, folds, fold)[1]))
         segmenter.close()
     everything = sum(results, [])
-    counts = report.totals(report.counts_of_view(everything, 'perspective'))['urban']
+    counts = report.totals(report.counts_of_view(everything, 'perspective'))[URBAN]
     threshold = counts.scores()['threshold']
     of_folds = [report.build(of_fold, threshold) for of_fold in results]
     summary = {

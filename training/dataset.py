@@ -121,6 +121,7 @@ def training_loader(
         batch_sampler=batches,
         num_workers=workers,
         persistent_workers=workers > 0,
+        multiprocessing_context='fork' if workers else None,  # workers share the images
         generator=torch.Generator(),  # leaves the global one, and so dropout, alone
         pin_memory=torch.cuda.is_available(),
     )

@@ -26,7 +26,7 @@ class ErrorPictures:
         self._f1_by_name: dict[str, float] = {}
 
     def add(self, name: str, image: np.ndarray, mask: np.ndarray, label: np.ndarray) -> None:
-        """Draw one image; arguments as `draw_errors`."""
+        """Draw one image; arguments as `draw_errors`. OSError if it cannot be written."""
         self._f1_by_name[name] = _f1(mask, label)
         picture = draw_errors(image, mask, label)
         for index, (text, color) in enumerate(LEGEND):
@@ -34,7 +34,9 @@ class ErrorPictures:
             cv2.putText(
                 picture, text, origin, cv2.FONT_HERSHEY_SIMPLEX, 0.5, color, 1, cv2.LINE_AA
             )
-        cv2.imwrite(str(self._folder / f'{name}.png'), picture)
+        path = self._folder / f'{name}.png'
+        if not cv2.imwrite(str(path), picture):
+            raise OSError(f'{path} cannot be written')
 
     def rank(self) -> None:
         """Name the pictures by rank, the worst F1 first."""

@@ -9,7 +9,7 @@ What its user must know besides (size, threshold, licence of the data) is in its
 Nothing is written unless the file gives what the network gives.
 
 The second command also writes NAME.int8.safetensors beside the model file NAME.safetensors: with
-it, the node runs the model in int8.
+it, the node runs the model in int8. With --size it does not, because the node takes any size.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import argparse
 import dataclasses
 import importlib.util
 import logging
+import os
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -71,6 +72,12 @@ def export(
         raise ExportError('--int8 needs --calibration KITTI_DIR: images to measure ranges on')
     _check_installed((*file_format.PACKAGES, *(['nncf'] if int8 else [])))
     model_file = checkpoint.read(model_path)
+    for_node = int8 and format_name == 'openvino' and size is None
+    if for_node and not os.access(model_file.path.parent, os.W_OK):
+        raise ExportError(
+            f'{model_file.path.parent} cannot be written to, and the file for the node belongs '
+            'beside the model; give a copy of the model as --model'
+        )
     network, info = model_file.network(), model_file.info
     if size is not None:
         info = dataclasses.replace(info, input=InputSize(*size, keep_aspect_ratio=False))
@@ -99,7 +106,7 @@ def export(
             int8=int8,
             pairs=split.held_out,
         )
-        if int8 and format_name == 'openvino' and size is None:
+        if for_node:
             lines += int8_file.write(model, model_file, split.calibration, split.held_out)
         for part in sorted(Path(folder).iterdir()):  # a .bin before its .xml
             part.replace(out.parent / part.name)

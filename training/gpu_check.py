@@ -403,7 +403,7 @@ def check_training(check: Check) -> Iterator[Finding]:
     """See whether the GPU waits for the data, and how long the original recipe would take."""
     try:
         from training import config, throughput
-        from training.train import Files
+        from training.provenance import Files
     except ImportError as error:
         yield Finding('training', f'left out: {error}')
         return

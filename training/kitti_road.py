@@ -20,6 +20,8 @@ from road_seg_ros.image_files import SourceError, read_image
 from road_seg_ros.kitti import read_label
 from road_seg_ros.metrics import NOT_ROAD, NOT_SCORED, ROAD
 
+KITTI_CATEGORIES = ('um', 'umm', 'uu')
+URBAN = 'urban'  # the benchmark's name for all categories together
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.webp')
 
 
@@ -39,7 +41,7 @@ class Pair:
     @property
     def is_kitti(self) -> bool:
         """Whether it is called as KITTI Road's images are."""
-        return self.category in ('um', 'umm', 'uu')
+        return self.category in KITTI_CATEGORIES
 
     @property
     def calibration_path(self) -> Path:
@@ -80,6 +82,11 @@ class Pair:
         return image, label
 
 
+def is_kitti_name(stem: str) -> bool:
+    """Whether an image is called as KITTI Road's are, `um_000000`."""
+    return stem.rpartition('_')[0] in KITTI_CATEGORIES
+
+
 def has_kitti(pairs: Sequence[Pair]) -> bool:
     """Whether any of the images is called as KITTI Road's are."""
     return any(pair.is_kitti for pair in pairs)
@@ -91,7 +98,8 @@ def find_pairs(folder: str | Path) -> list[Pair]:
 
     folder: holds `training/image_2/um_000000.png` (or .jpg, .webp) and
     `training/gt_image_2/um_road_000000.png`. Lane labels (`um_lane_...`) are left out.
-    DataError if there is nothing, or a label has no image or an image no label.
+    DataError if there is nothing, a label has no image or an image no label, or a category is
+    called URBAN.
     """
     images_dir = Path(folder) / 'training' / 'image_2'
     labels_dir = Path(folder) / 'training' / 'gt_image_2'
@@ -108,9 +116,11 @@ def find_pairs(folder: str | Path) -> list[Pair]:
         raise DataError(f'{twice.stem} is there twice in {images_dir}, with two endings')
     labels = {
         f'{match[1]}_{match[2]}': path
-        for path in labels_dir.glob('*.png')
-        if (match := re.fullmatch(r'(.+)_road_(\d+)', path.stem))
+        for path in labels_dir.iterdir()
+        if path.suffix.lower() == '.png' and (match := re.fullmatch(r'(.+)_road_(\d+)', path.stem))
     }
+    if ours := [name for name in images if name.rpartition('_')[0] == URBAN]:
+        raise DataError(f'{ours[0]}: {URBAN} stands for all categories; use another name')
     if not images:
         raise DataError(f'{images_dir} holds no .png, .jpg or .webp image')
     for missing, kind, directory in (

@@ -97,7 +97,8 @@ def _by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
 
 def _read_label(path: Path, not_scored: int | None) -> np.ndarray:
     """Return a mask as a label, uint8 (H, W) of NOT_ROAD, ROAD and NOT_SCORED."""
-    mask = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+    data = np.fromfile(path, np.uint8)
+    mask = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
     if mask is None:
         raise DataError(f'{path} cannot be decoded as an image')
     if mask.ndim == 3 and mask.shape[2] == 3 and not np.any(mask != mask[..., :1]):

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from road_seg_ros.metrics import CALIBRATION_BINS, RoadCounts, calibration_error
+from training.kitti_road import URBAN
 
 # Okabe & Ito's colours, which most colour-blind readers tell apart.
 COLORS = ('#000000', '#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00')
@@ -34,7 +35,7 @@ def plot_precision_recall(totals: Mapping[str, RoadCounts], title: str, path: Pa
             recall[called],
             precision[called],
             color=color,
-            linewidth=2.2 if category == 'urban' else 1.3,
+            linewidth=2.2 if category == URBAN else 1.3,
             label=f'{category}: MaxF {100 * curves.f1[best]:.2f}',
         )
         axes.plot(recall[best], precision[best], 'o', color=color, markersize=5)
@@ -70,14 +71,14 @@ def plot_reliability(totals: Mapping[str, RoadCounts], title: str, path: Path) -
             'o-',
             color=color,
             markersize=4,
-            linewidth=2.2 if category == 'urban' else 1.3,
+            linewidth=2.2 if category == URBAN else 1.3,
             label=f'{category}: ECE {calibration_error(bins):.2f} %',
         )
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), ylabel='share of road')
     axes.set_title(f'{title}: reliability')
     _finish(axes)
     axes.legend(loc='upper left')
-    pixels = totals['urban'].reliability().pixels
+    pixels = totals[URBAN].reliability().pixels
     edges = np.arange(CALIBRATION_BINS) / CALIBRATION_BINS
     bars.bar(edges, 100 * pixels / pixels.sum(), 1 / CALIBRATION_BINS, align='edge', color='grey')
     bars.set(yscale='log', xlabel='road probability', ylabel='pixels (%)')

@@ -9,7 +9,7 @@ from typing import Any
 from road_seg_ros import markdown
 from road_seg_ros.metrics import RoadCounts
 from training.bootstrap import confidence_intervals
-from training.kitti_road import DataError
+from training.kitti_road import URBAN, DataError
 
 VIEWS = {'perspective': 'Perspective view', 'bev': "Bird's-eye view"}
 COLUMNS = (
@@ -49,18 +49,19 @@ def counts_of_view(
 
 
 def totals(by_category: Mapping[str, Sequence[RoadCounts]]) -> dict[str, RoadCounts]:
-    """Return the summed counts of `urban`, which is everything, and of each category."""
+    """Return the summed counts of URBAN, which is everything, and of each category with road."""
     sums = {category: sum(counts, RoadCounts()) for category, counts in by_category.items()}
-    return {'urban': sum(sums.values(), RoadCounts()), **sums}
+    with_road = {category: counts for category, counts in sums.items() if counts.road.any()}
+    return {URBAN: sum(sums.values(), RoadCounts()), **with_road}
 
 
 def build(results: Sequence[ImageResult], threshold: float) -> dict[str, Any]:
     """
-    Return scores and confidence intervals of each view, of `urban` and of each category.
+    Return scores and confidence intervals of each view, of URBAN and of each category.
 
     threshold: the one that the model ships with, 0..1. See `RoadCounts.scores` and
-    `confidence_intervals` for the numbers. A view that lacks an image is None. DataError if there
-    is no road to score.
+    `confidence_intervals` for the numbers. A view that lacks an image is None. A category without
+    road has no scores of its own and counts in URBAN alone; DataError if there is no road at all.
     """
     report: dict[str, Any] = dict.fromkeys(VIEWS)
     report['confidence_interval'] = dict.fromkeys(VIEWS)
@@ -72,7 +73,8 @@ def build(results: Sequence[ImageResult], threshold: float) -> dict[str, Any]:
             category: _scores(counts, threshold, f'{category}, {VIEWS[view].lower()}')
             for category, counts in totals(by_category).items()
         }
-        report['confidence_interval'][view] = confidence_intervals(by_category, threshold)
+        intervals = confidence_intervals(by_category, threshold)
+        report['confidence_interval'][view] = {name: intervals[name] for name in report[view]}
     return {**report, 'images': len(results)}
 
 

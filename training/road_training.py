@@ -17,7 +17,7 @@ from road_seg_ros.metrics import NOT_SCORED, ROAD, RoadCounts
 from training import losses
 from training.backbone import NORMALIZATIONS
 from training.calibration import LogitCounts
-from training.config import ConfigError, TrainingConfig
+from training.config import TrainingConfig
 
 Batch = tuple[torch.Tensor, torch.Tensor]  # see TrainingSet and ValidationSet
 
@@ -48,6 +48,7 @@ class RoadTraining(lightning.LightningModule):
             self.register_buffer(name, torch.from_numpy(array), persistent=False)
         self.counts = RoadCounts()
         self.logit_counts = LogitCounts()
+        self._last_loss = torch.zeros(())
         for parameter in _first_blocks(network, settings.frozen_blocks):
             parameter.requires_grad_(False)
 
@@ -77,6 +78,9 @@ class RoadTraining(lightning.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Give up where there is nothing left to learn from. TrainingError says what to lower."""
+        self._require_finite_loss()
+
+    def _require_finite_loss(self) -> None:
         if not torch.isfinite(self._last_loss):
             raise TrainingError(
                 f'the loss is {float(self._last_loss)} in epoch {self.current_epoch + 1}; lower '
@@ -103,7 +107,8 @@ class RoadTraining(lightning.LightningModule):
         return (1 - settings.imitation) * of_labels + settings.imitation * of_teacher
 
     def on_validation_epoch_start(self) -> None:
-        """Start the counts anew."""
+        """Start the counts anew; TrainingError where there are none, see on_train_epoch_end."""
+        self._require_finite_loss()
         self.counts, self.logit_counts = RoadCounts(), LogitCounts()
 
     def validation_step(self, batch: Batch, _: int) -> np.ndarray:
@@ -139,15 +144,8 @@ class RoadTraining(lightning.LightningModule):
         checkpoint['settings'] = dataclasses.asdict(self.settings)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse to go on with other settings: they would be true of neither part."""
-        before, now = checkpoint['settings'], dataclasses.asdict(self.settings)
-        changed = [name for name in now if now[name] != before.get(name) and name != 'workers']
-        if changed:
-            name = changed[0]
-            raise ConfigError(
-                f'--resume goes on with the settings of the run; {name} was {before.get(name)!r} '
-                f'and is {now[name]!r} now'
-            )
+        """Refuse to go on with other settings."""
+        self.settings.require_same_as(checkpoint['settings'])
 
     def configure_optimizers(self) -> dict[str, Any]:
         """Return the optimiser, and its schedule stepped every batch."""

@@ -25,8 +25,9 @@ from training.config import ConfigError, TrainingConfig
 from training.dataset import render_synthetic, training_loader
 from training.kitti_road import find_pairs, read_all
 from training.process import Process
+from training.provenance import Files
 from training.road_training import Batch
-from training.train import USER_ERRORS, Files, new_module
+from training.train import USER_ERRORS, new_module
 
 WARM_UP = 3  # batches
 DTYPES = {'bf16-mixed': torch.bfloat16, '16-mixed': torch.float16}

@@ -34,7 +34,7 @@ from road_seg_ros import checkpoint
 from road_seg_ros.checkpoint import CheckpointError, ModelInfo
 from road_seg_ros.engines.torch_engine import RoadProbability
 from road_seg_ros.fcn8 import FCN8
-from training import config, cross_validation, licenses, summary
+from training import config, cross_validation, provenance, summary
 from training.backbone import NORMALIZATIONS, BackboneError, go_on_from, start_weights
 from training.callbacks import Average, Pictures, Progress, ResumeBatches, SaveModel
 from training.config import ConfigError, TrainingConfig
@@ -45,26 +45,22 @@ from training.dataset import (
     render_synthetic,
     training_loader,
 )
-from training.kitti_road import DataError, Pair, find_pairs, has_kitti, read_all, split_fold
+from training.kitti_road import (
+    DataError,
+    Pair,
+    find_pairs,
+    read_all,
+    split_fold,
+)
 from training.process import Process
+from training.provenance import Files
 from training.road_training import RoadTraining, TrainingError
+from training.whole_checkpoints import WholeCheckpoints
 
 # What a user can mend; all are ValueErrors that say how.
 USER_ERRORS = (ConfigError, DataError, BackboneError, CheckpointError, TrainingError)
 
 log = logging.getLogger('training')
-
-
-@dataclasses.dataclass(frozen=True)
-class Files:
-    """What a run reads beside its settings, and where it writes."""
-
-    data: Path
-    out: Path
-    backbone: Path | None = None
-    start: str | None = None  # as `checkpoint.find` takes it
-    teacher: str | None = None  # likewise
-    unlabelled: Path | None = None
 
 
 def train(settings: TrainingConfig, files: Files, resume: bool = False) -> None:
@@ -75,6 +71,7 @@ def train(settings: TrainingConfig, files: Files, resume: bool = False) -> None:
     """
     pairs = find_pairs(files.data)
     _check_folds(settings, pairs)
+    provenance.warn_of_seen_images(settings, files, pairs)
     log.info('reading %d images', len(pairs))
     samples = dict(zip(pairs, read_all(pairs), strict=True))
     if settings.synthetic:
@@ -89,7 +86,7 @@ def train(settings: TrainingConfig, files: Files, resume: bool = False) -> None:
         log.info('fold %d of %d', fold, settings.folds)
         one = dataclasses.replace(settings, fold=fold)
         model = cross_validation.model_of_fold(files.out, fold)
-        if resume and cross_validation.is_finished(model, settings.epochs):
+        if resume and cross_validation.is_finished(model, one):
             continue
         again = resume and _last_checkpoint(model.parent).is_file()
         train_once(one, dataclasses.replace(files, out=model.parent), samples, others, again)
@@ -131,8 +128,8 @@ def train_once(
         settings.threshold,
         settings.temperature,
         training=dataclasses.asdict(settings),
-        data=_describe(settings, files, train_pairs, val_pairs, len(others)),
-        data_license=_license(files, train_pairs),
+        data=provenance.describe(settings, files, train_pairs, val_pairs, len(others)),
+        data_license=provenance.license_of(files, train_pairs),
     )
 
     # Loop
@@ -146,7 +143,7 @@ def train_once(
         ModelCheckpoint(
             files.out / 'checkpoints',
             filename='last',
-            every_n_epochs=settings.checkpoint_every,
+            every_n_epochs=min(settings.checkpoint_every, settings.epochs),
             enable_version_counter=False,
             save_on_train_epoch_end=True,  # every epoch, not only those that validate
         ),
@@ -157,6 +154,7 @@ def train_once(
     trainer = lightning.Trainer(
         default_root_dir=files.out,
         **process.trainer_arguments(),
+        plugins=WholeCheckpoints(),
         max_epochs=settings.epochs,
         precision=settings.precision,
         check_val_every_n_epoch=settings.validate_every,
@@ -184,36 +182,6 @@ def train_once(
         epochs = summary.read_epochs(files.out)
         summary.plot(epochs, files.out / 'curves.png')
         log.info('%s\n%s: %s', summary.table(epochs), save.path, save.describe())
-
-
-def _describe(
-    settings: TrainingConfig,
-    files: Files,
-    train_pairs: Sequence[Pair],
-    val_pairs: Sequence[Pair],
-    others: int,
-) -> str:
-    """Return what a model learned from, for its file."""
-    is_kitti = all(pair.is_kitti for pair in train_pairs)
-    parts = [
-        f'{"KITTI Road" if is_kitti else files.data.resolve().name}: '
-        f'{len(train_pairs)} images for training',
-        f'{len(val_pairs)} (fold {settings.fold} of {settings.folds}) for validation'
-        if val_pairs
-        else 'none for validation',
-        f'{settings.synthetic} synthetic scenes for training',
-        f'{others - settings.synthetic} unlabelled images',
-        'from '
-        + (settings.backbone if files.start is None else checkpoint.find(files.start).name),
-        f'teacher {checkpoint.find(files.teacher).name}' if files.teacher else 'no teacher',
-    ]
-    return '; '.join(parts)
-
-
-def _license(files: Files, train_pairs: Sequence[Pair]) -> str:
-    own = licenses.KITTI if has_kitti(train_pairs) else ''
-    parents = [model for model in (files.start, files.teacher) if model is not None]
-    return licenses.combined([*(checkpoint.load_info(m).data_license for m in parents), own])
 
 
 def new_module(settings: TrainingConfig, files: Files) -> RoadTraining:

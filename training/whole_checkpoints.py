@@ -1,0 +1,32 @@
+"""Checkpoints of a run that are there as a whole, whenever the run is killed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """
+    Writes beside the checkpoint of before, and takes its place when complete.
+
+    Lightning's own way over the folder for temporary files is a copy where that is on another
+    file system: a run killed in the middle of it would have no checkpoint left.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
+        """Write a checkpoint to a local path. OSError if the disk is full, say."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f'{path.name}.part')
+        try:
+            torch.save(checkpoint, part)
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
