@@ -16,7 +16,14 @@ import cv2
 import numpy as np
 
 from road_seg_ros import synthetic
-from road_seg_ros.bags.reading import BAG_SUFFIXES, Bag, BagError, deserialize
+from road_seg_ros.bags.reading import (
+    BAG_SUFFIXES,
+    IMAGE_TYPES,
+    Bag,
+    BagError,
+    deserialize,
+    find_camera,
+)
 from road_seg_ros.image_files import (
     DEFAULT_RATE_HZ,
     IMAGE_SUFFIXES,
@@ -31,7 +38,6 @@ from road_seg_ros.image_files import (
 from road_seg_ros.kitti import find_sequence, read_stamps
 
 VIDEO_SUFFIXES = ('.mp4', '.avi', '.mkv', '.mov', '.webm', '.m4v')
-IMAGE_TYPES = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
 
 
 @dataclass(frozen=True)
@@ -161,12 +167,11 @@ def _open_bag(path: Path) -> Frames:
         bag = Bag(path)
     except BagError as error:
         raise SourceError(str(error)) from error
-    topics = [topic for topic in bag.topics if topic.type in IMAGE_TYPES]
-    if not topics:
+    topic = find_camera(bag.topics)
+    if topic is None:
         there = ', '.join(map(str, bag.topics)) or 'no messages'
         bag.close()
         raise SourceError(f'{path} has no image topic; it holds {there}')
-    topic = max(topics, key=lambda topic: topic.count)  # one camera: the one with most images
 
     def decode(data: bytes) -> np.ndarray:
         if topic.type == IMAGE_TYPES[0]:

@@ -34,6 +34,7 @@ from road_seg_ros.bags.reading import (
     BagError,
     Topic,
     deserialize,
+    find_camera,
     header_stamp_ns,
 )
 from road_seg_ros.image_msgs import ImageError, image_to_bgr, stamp_ns
@@ -42,6 +43,7 @@ from road_seg_ros.node_client import CAMERA_TOPIC, NODE, RELIABLE, NodeClient
 from road_seg_ros.node_process import (
     NodeError,
     Process,
+    full_node_name,
     prepare_environment,
     running_node,
     split_at_dashes,
@@ -297,6 +299,11 @@ def main(arguments: list[str] | None = None) -> int:
     args = parser.parse_args(own)
     if args.rate is not None and not 0 < args.rate < math.inf:
         parser.error(f'--rate must be above 0, not {args.rate}')
+    if args.attach:
+        try:
+            args.attach = full_node_name(args.attach)
+        except ValueError as error:
+            parser.error(f'--attach: {error}')
     if args.attach and node_arguments:
         parser.error('arguments after -- are for the node that is started, --attach starts none')
     interrupt_on_sigterm()
@@ -365,14 +372,10 @@ def _find_topics(bag: Bag, topic: str, truth_topic: str) -> tuple[Topic, Topic]:
         raise EvaluationError(
             f'{bag.path} has no ground truth on {truth_topic} ({IMAGE}); there is {there}'
         )
-    images = [
-        t
-        for t in bag.topics
-        if t.type in TYPES and t.name != truth_topic and topic in ('', t.name)
-    ]
-    if not images:
+    others = [t for t in bag.topics if t.name != truth_topic and topic in ('', t.name)]
+    if (images := find_camera(others)) is None:
         raise EvaluationError(f'{bag.path} has no images on {topic or "any topic"}: {there}')
-    return max(images, key=lambda t: t.count), truths[0]
+    return images, truths[0]
 
 
 def _read_pairs(bag: Bag, images: Topic, truth: Topic, result: Result) -> Iterator[Labelled]:

@@ -219,15 +219,17 @@ def _describe(root: Path, images: Path, camera: int) -> ImageSequence:
         rectified = not root.name.endswith('_extract')
         return ImageSequence(RAW, files, images.parent / 'timestamps.txt', camera, rectified)
     if root.name in SPLITS:
-        files = [_road_file(root, path) for path in paths]
+        files = [_road_file(root, path, camera) for path in paths]
         return ImageSequence(ROAD, files, camera=camera)
     files = [ImageFile(path, root / 'calib.txt') for path in paths]
     return ImageSequence(ODOMETRY, files, root / 'times.txt', camera)
 
 
-def _road_file(root: Path, path: Path) -> ImageFile:
+def _road_file(root: Path, path: Path, camera: int) -> ImageFile:
     category, _, number = path.stem.rpartition('_')
-    label = root / 'gt_image_2' / f'{category}_road_{number}.png'
+    label = None
+    if camera == LEFT_COLOUR:  # of the others there is none, and this one's would look right
+        label = root / 'gt_image_2' / f'{category}_road_{number}.png'
     return ImageFile(path, root / 'calib' / f'{path.stem}.txt', label)
 
 

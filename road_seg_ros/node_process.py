@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -93,6 +94,14 @@ def wait_for_node(
                 f'road_seg_node was not ready in {timeout_s:.0f} s; it says: '
                 f'{status() or "nothing"}'
             )
+
+
+def full_node_name(name: str) -> str:
+    """Return a node's name with its namespace, as `/road_seg`. ValueError if it cannot be one."""
+    full = f'/{name.strip("/")}'
+    if not re.fullmatch(r'(/[A-Za-z_][A-Za-z0-9_]*)+', full):
+        raise ValueError(f'a node has a name like /road_seg or /front/road_seg, not {name!r}')
+    return full
 
 
 def split_at_dashes(arguments: list[str]) -> tuple[list[str], list[str]]:

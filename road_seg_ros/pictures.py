@@ -138,7 +138,9 @@ def _open_files(sequence: ImageSequence, choices: Choices) -> Recording:
     notes = [calibration_note] if calibration_note else []
     if recorded is None and choices.rate is None:
         notes.append('no recorded times: 10 Hz assumed, --rate changes it')
-    if 0 < unlabelled < len(files):
+    if sequence.kind == ROAD and choices.ground_truth and sequence.camera != LEFT_COLOUR:
+        notes.append(f'no ground truth: it belongs to camera {LEFT_COLOUR}')
+    elif 0 < unlabelled < len(files):
         notes.append(f'{unlabelled} of {len(files)} images have no ground truth')
     differ = choices.mixed_sizes or sequence.kind == ROAD  # which is of several drives
     return Recording(sequence.description, shots, len(files), differ, tuple(notes))

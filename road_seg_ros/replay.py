@@ -22,6 +22,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from road_seg_ros.node_process import full_node_name
 from road_seg_ros.stop import Stop
 from road_seg_ros.transport import profile_environment
 
@@ -141,6 +142,10 @@ def _check(args: argparse.Namespace) -> None:
         _parser().error(f'--duration must be above 0, not {args.duration}')
     if args.clock and not 0 < args.clock < math.inf:
         _parser().error(f'--clock must be above 0, not {args.clock}')
+    try:
+        args.node = full_node_name(args.node)
+    except ValueError as error:
+        _parser().error(f'--node: {error}')
     if args.save and args.loop:
         _parser().error('--save ends with the bag, --loop never; leave out one of them')
 
@@ -159,7 +164,7 @@ def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
 
 
 def _run(args: argparse.Namespace, ros_arguments: list[str], stop: Stop) -> None:
-    from road_seg_ros.bags.player import Part, Player, mean_period_ns, read
+    from road_seg_ros.bags.player import NS, Part, Player, mean_period_ns, read
     from road_seg_ros.bags.qos import read_overrides
     from road_seg_ros.bags.reading import Bag
     from road_seg_ros.read_ahead import ReadAhead
@@ -170,13 +175,13 @@ def _run(args: argparse.Namespace, ros_arguments: list[str], stop: Stop) -> None
         bag = stack.enter_context(Bag(args.bag))
         topics = _choose(bag, args.topics, bool(args.clock))
         _require_known(bag, topics, [*overrides, *_remapped(args.remap)])
-        part = Part.of(bag, topics, args.start, args.duration)
         remappings = [word for rule in args.remap for word in ('-r', rule)]
         node = stack.enter_context(_node([*ros_arguments, '--ros-args', *remappings]))
         player = Player(node, topics, args.rate, args.clock, overrides, stop)
         for topic, reason in player.skipped.items():
             _say(f'not played: {topic}: {reason}')
         topics = list(player.publishers)
+        part = Part.of(bag, topics, args.start, args.duration)
         messages = ReadAhead(
             read(bag, topics, part, args.loop), BYTES_AHEAD, lambda message: len(message.data)
         )
@@ -189,7 +194,7 @@ def _run(args: argparse.Namespace, ros_arguments: list[str], stop: Stop) -> None
             _say(f'not heard: {line}')
         if not stop.is_set():
             _say(f'playing {args.bag}: {", ".join(map(str, topics))}')
-        pause_ns = mean_period_ns(bag, topics)
+        pause_ns = mean_period_ns(bag, topics) or NS // 10
         player.play(messages, part, pause_ns, results.played if results else None)
         if results is not None:
             results.wait_for_results(stop)

@@ -14,6 +14,7 @@ from launch.launch_description_sources import PythonLaunchDescriptionSource
 
 import launch
 from road_seg_ros.launching import nodes
+from road_seg_ros.launching.arguments import REPLAY, SEG
 
 LAUNCH_FILES = Path(__file__).resolve().parent.parent / 'launch'
 BUSY_S = 120.0  # in which whatever is launched has started, or failed, on a busy machine
@@ -81,4 +82,4 @@ def actions_of(file: str, **arguments: str) -> tuple[launch.LaunchContext, list]
     context.launch_configurations.update(arguments)
     for argument in description(file).get_launch_arguments():
         argument.visit(context)
-    return context, nodes.start(context)
+    return context, nodes.start(context, {'seg.launch.py': SEG, 'replay.launch.py': REPLAY}[file])

@@ -14,7 +14,7 @@ from graph import RELIABLE, Client, ros
 from sensor_msgs.msg import Image
 
 from road_seg_ros import synthetic
-from road_seg_ros.bags.recorder import Recorder, RecorderError, contact_sheet
+from road_seg_ros.bags.recorder import Recorder, RecorderError, Video, contact_sheet
 
 
 def _demo(*arguments: str, model: Path | str = '') -> subprocess.CompletedProcess[str]:
@@ -115,6 +115,31 @@ def test_what_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     recorder.add('mask', 'a', np.zeros((4, 4), np.uint8))
     with pytest.raises(RecorderError, match='a.png was not written'):
         recorder.close()
+
+
+def test_a_recording_is_replaced_and_nothing_else_is(tmp_path: Path) -> None:
+    for folder, file in (('masks', 'masks/mine.png'), ('report', 'report.json')):
+        path = tmp_path / folder / file
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b'mine')
+        with pytest.raises(RecorderError, match=f'{path} is there and not of a recording'):
+            Recorder(tmp_path / folder, 10.0)
+        assert path.read_bytes() == b'mine'
+    for name in ('before', 'after'):
+        recorder = Recorder(tmp_path / 'out', 10.0)
+        recorder.add('mask', name, np.zeros((4, 4), np.uint8))
+        recorder.close()
+    assert [path.name for path in (tmp_path / 'out' / 'masks').iterdir()] == ['after.png']
+
+
+@pytest.mark.parametrize('rate', [0.001, 66.6667, 89.9713, 119.9931, 1234.5678])
+def test_a_video_has_any_rate(tmp_path: Path, rate: float) -> None:
+    video = Video(tmp_path / 'a.mp4', rate)
+    for _ in range(3):
+        video.add(np.zeros((16, 16, 3), np.uint8))
+    video.close()
+    written = cv2.VideoCapture(str(tmp_path / 'a.mp4')).get(cv2.CAP_PROP_FPS)
+    assert written == pytest.approx(rate, abs=0.01, rel=1e-3)
 
 
 def test_tiny_images_are_recorded_too(tmp_path: Path) -> None:

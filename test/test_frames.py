@@ -7,9 +7,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from recordings import image, write_bag
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
+from road_seg_ros.bags.reading import GROUND_TRUTH_TOPIC
 from road_seg_ros.frames import SourceError, open_frames, synthetic_frames
 
 STORE = get_typestore(Stores.ROS2_HUMBLE)
@@ -113,6 +115,16 @@ def test_a_rosbag2(tmp_path: Path, plugin: StoragePlugin, compressed: bool) -> N
     assert _check(tmp_path / 'bag', 4) == [index * 10**8 for index in range(4)]
     [file] = [p for p in (tmp_path / 'bag').iterdir() if p.suffix in ('.mcap', '.db3')]
     _check(file, 4)
+
+
+def test_answers_and_ground_truth_in_a_bag_are_no_cameras(tmp_path: Path) -> None:
+    names = ('/front/road_seg/mask', GROUND_TRUTH_TOPIC, '/road_seg/overlay', '/zed/image')
+    pixels = np.zeros((4, 4), np.uint8)
+    records = [image(pixels, index, name) for index in range(3) for name in names]
+    bag = write_bag(tmp_path / 'bag', records)
+    assert '3 images of /zed/image' in open_frames(bag).description
+    bag = write_bag(tmp_path / 'masks', [r for r in records if r[0] != '/zed/image'])
+    assert '3 images of /' in open_frames(bag).description  # better than nothing
 
 
 def test_a_split_bag_without_metadata_is_read_whole(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import fcntl
 import os
 import pty
 import resource
+import shutil
 import signal
 import sqlite3
 import struct
@@ -165,6 +166,16 @@ def test_kitti_road_has_ground_truth_and_a_calibration_for_each_image(tmp_path: 
 def test_the_test_images_of_kitti_road_have_no_ground_truth(tmp_path: Path) -> None:
     _convert(write_road(tmp_path) / 'testing', tmp_path / 'bag')
     assert set(_read(tmp_path / 'bag').messages) == {IMAGE, INFO}
+
+
+def test_the_ground_truth_of_the_left_camera_is_that_of_no_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    road = write_road(tmp_path)
+    shutil.copytree(road / 'training' / 'image_2', road / 'training' / 'image_3')
+    _convert(road, tmp_path / 'bag', '--camera', '3', '--no-camera-info')
+    assert set(_read(tmp_path / 'bag').messages) == {IMAGE}
+    assert 'note: no ground truth: it belongs to camera 2' in capsys.readouterr().err
 
 
 def test_what_is_not_wanted_is_left_out(tmp_path: Path) -> None:

@@ -247,6 +247,27 @@ def test_rviz_shows_the_first_camera_with_the_topics_of_the_launch() -> None:
     assert rviz.expanded_node_namespace == '/front'
     assert rviz.expanded_remapping_rules == [
         ('/camera/image_raw', '/front/image_raw'),
-        ('/road_seg/mask', 'road'),
-        ('/road_seg/overlay', 'road_seg/overlay'),
+        ('/road_seg/mask', '/front/road'),
+        ('/road_seg/overlay', '/front/road_seg/overlay'),
     ]
+
+
+def test_a_parameter_file_that_is_not_there_is_named() -> None:
+    with pytest.raises(ValueError, match="params_file must be a YAML file, got '/no/file.yaml'"):
+        actions_of('seg.launch.py', params_file='/no/file.yaml')
+
+
+def test_a_home_folder_in_a_parameter_file_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv('HOME', str(tmp_path))
+    (tmp_path / 'robot.yaml').write_text('/**: {ros__parameters: {threshold: 0.3}}')
+    context, actions = actions_of('seg.launch.py', params_file='~/robot.yaml')
+    [node] = [a for a in actions if isinstance(a, launch_ros.actions.LifecycleNode)]
+    node._perform_substitutions(context)
+    assert node._Node__expanded_parameter_arguments[0][0] == str(tmp_path / 'robot.yaml')
+
+
+def test_a_bag_that_must_be_given_is_not_empty() -> None:
+    with pytest.raises(ValueError, match='bag must be given, and is empty'):
+        actions_of('replay.launch.py', bag='')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import signal
 import threading
 import time
@@ -326,6 +327,11 @@ def _damage(bag: Path) -> None:
     (bag / 'bag.mcap').write_bytes((bag / 'bag.mcap').read_bytes()[:-100])
 
 
+def _end_strangely(bag: Path) -> None:
+    shutil.rmtree(bag)
+    write_bag(bag, [image(p, 0) for p in _pictures(1)] + [strange('/strange', 10 * PERIOD_NS)])
+
+
 @pytest.mark.parametrize(
     ('arguments', 'spoil', 'words'),
     [
@@ -344,6 +350,8 @@ def _damage(bag: Path) -> None:
         (['--duration', '0'], None, '--duration must be above 0, not 0'),
         (['--clock', '-5'], None, '--clock must be above 0, not -5'),
         (['--save', 'out', '--loop'], None, 'leave out one of them'),
+        (['--save', 'out', '--node', 'road-seg'], None, "--node: .* not 'road-seg'"),
+        (['--start', '0.95', '--loop'], _end_strangely, 'no message there'),
     ],
 )
 def test_what_cannot_be_played_ends_with_one_line(

@@ -39,7 +39,7 @@ from launch.actions import OpaqueCoroutine, Shutdown  # noqa: E402
 from launch.events.process import ProcessExited  # noqa: E402
 from launched import BUSY_S, actions_of, installed, launched  # noqa: E402
 
-from road_seg_ros.launching import bag_player  # noqa: E402
+from road_seg_ros.launching import bag_player, nodes  # noqa: E402
 
 IMAGES = 12
 TIMES = [index * 100_000_000 for index in range(IMAGES)]  # ns
@@ -202,6 +202,16 @@ def test_the_bag_must_be_given(environment: dict[str, str]) -> None:
 def test_a_bad_argument_is_named(bag: Path, arguments: dict[str, str], words: str) -> None:
     with pytest.raises(ValueError, match=re.escape(words)):
         actions_of('replay.launch.py', bag=str(bag), **arguments)
+
+
+def test_what_a_launch_file_around_this_one_calls_rate_is_its_own(
+    bag: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {}
+    monkeypatch.setattr(nodes, 'play_bag', lambda *arguments: given.update(arguments[4]) or [])
+    actions_of('seg.launch.py', image_topic=CAMERA, bag=str(bag), rate='30')
+    assert given['bag'] == str(bag)
+    assert 'rate' not in given
 
 
 @pytest.mark.parametrize(('status', 'kind'), [(0, OpaqueCoroutine), (1, Shutdown)])

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import heapq
+import re
 import struct
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from operator import itemgetter
 from pathlib import Path
@@ -17,6 +18,10 @@ from typing import Any
 
 BAG_SUFFIXES = ('.mcap', '.db3')
 GROUND_TRUTH_TOPIC = '/ground_truth/mask'  # mono8: 255 road, 0 not road, 127 not scored
+
+
+IMAGE_TYPES = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
+ANSWER = re.compile(r'.*/road_seg/(mask|confidence|overlay(/compressed)?)')  # of a road_seg_node
 
 
 class BagError(ValueError):
@@ -36,6 +41,19 @@ class Topic:
 
     def __str__(self) -> str:
         return f'{self.name} ({self.type})'
+
+
+def find_camera(topics: Iterable[Topic], truth: str = GROUND_TRUTH_TOPIC) -> Topic | None:
+    """
+    Return the topic of a camera, the one with most images; None without any image.
+
+    What a road_seg_node made of them, and the topic `truth`, are cameras only if nothing else is.
+    """
+
+    def rank(topic: Topic) -> tuple[bool, int]:
+        return topic.name != truth and not ANSWER.fullmatch(topic.name), topic.count
+
+    return max((topic for topic in topics if topic.type in IMAGE_TYPES), key=rank, default=None)
 
 
 class Bag:

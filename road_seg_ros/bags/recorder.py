@@ -10,6 +10,8 @@ import cv2
 import numpy as np
 
 VIDEO, SHEET = 'overlay.mp4', 'contact_sheet.png'
+KEPT = (VIDEO, SHEET, 'report.json')  # beside the masks
+MARK = '.road_seg_demo'  # beside them too: they may be replaced
 SHEET_COLUMNS, SHEET_ROWS = 3, 5
 THUMBNAIL_WIDTH = 414
 
@@ -23,7 +25,8 @@ class Video:
 
     def __init__(self, path: Path, rate: float) -> None:
         self._path = path
-        self._rate = rate
+        # MPEG-4 counts in parts of 1 / 65535 s; OpenCV refuses what needs finer ones.
+        self._rate = max(0.01, round(rate, 2 if rate < 600 else 0))
         self._writer: cv2.VideoWriter | None = None
         self._size = (0, 0)
 
@@ -47,7 +50,12 @@ class Video:
 
 
 class Recorder:
-    """Writes overlays and masks from a thread of its own, so that receiving them never waits."""
+    """
+    Writes overlays and masks from a thread of its own, so that receiving them never waits.
+
+    out: a new folder, or one with a recording, which is replaced; RecorderError if it has masks
+    of another origin.
+    """
 
     def __init__(self, out: Path, rate: float) -> None:
         self._out = out
@@ -56,10 +64,7 @@ class Recorder:
         self._every, self._count = 1, 0
         self._items: queue.Queue[tuple[str, str, np.ndarray] | None] = queue.Queue()
         self._error: Exception | None = None
-        (out / 'masks').mkdir(parents=True, exist_ok=True)
-        kept = (VIDEO, SHEET, 'report.json')
-        for old in [*(out / 'masks').glob('*.png'), *(out / name for name in kept)]:
-            old.unlink(missing_ok=True)  # of a recording before
+        _make_room(out)
         # A daemon: an interrupt may come before anyone is there to close this.
         self._thread = threading.Thread(target=self._run, name='recorder', daemon=True)
         self._thread.start()
@@ -101,6 +106,18 @@ class Recorder:
         if len(self._thumbnails) > 4 * SHEET_COLUMNS * SHEET_ROWS:  # thin out a long recording
             self._thumbnails = self._thumbnails[::2]
             self._every *= 2
+
+
+def _make_room(out: Path) -> None:
+    """Remove what a recording before has left. RecorderError if anything is not of one."""
+    masks, mark = out / 'masks', out / MARK
+    there = [*masks.glob('*.png'), *(out / name for name in KEPT if (out / name).exists())]
+    if there and not mark.exists():
+        raise RecorderError(f'{there[0]} is there and not of a recording; choose another folder')
+    masks.mkdir(parents=True, exist_ok=True)
+    mark.touch()
+    for old in there:
+        old.unlink()
 
 
 def contact_sheet(pictures: list[np.ndarray]) -> np.ndarray:

@@ -14,14 +14,20 @@ from rclpy.node import Node
 from sensor_msgs.msg import Image
 
 from road_seg_ros.bags.player import NS, Message, mean_period_ns
-from road_seg_ros.bags.reading import Bag, BagError, Topic, deserialize, header_stamp_ns
+from road_seg_ros.bags.reading import (
+    IMAGE_TYPES,
+    Bag,
+    BagError,
+    Topic,
+    deserialize,
+    header_stamp_ns,
+)
 from road_seg_ros.bags.recorder import VIDEO, RecorderError, Video
 from road_seg_ros.image_msgs import image_to_bgr
 from road_seg_ros.node_client import NodeClient
 from road_seg_ros.stop import Stop
 
 IMAGE = 'sensor_msgs/msg/Image'
-IMAGES = (IMAGE, 'sensor_msgs/msg/CompressedImage')
 OUTPUTS = ('mask', 'overlay')
 QUEUED = 32  # messages; a disk that is slower than that slows the playing down
 STAMPS_KEPT = 1000  # of the images sent; a mask that comes later than that is left out
@@ -51,20 +57,20 @@ class ResultBag:
             self._open(topics)
         except Exception as error:  # a bag may hold what its writer did not expect
             raise RecorderError(f'cannot write {out.name}: {error}') from error
-        images = [topic for topic in topics if topic.type in IMAGES]
-        period_ns = mean_period_ns(bag, images) or NS // 10
-        self._video = Video(out / VIDEO, NS / period_ns)
-        self._thread = threading.Thread(target=self._run, name='result bag')
-        self._thread.start()
+        self._bag = bag
+        self._images = [topic for topic in topics if topic.type in IMAGE_TYPES]
+        self._video: Video | None = None  # until its rate is known
         for output in OUTPUTS:
             self.client.listen(output, self._receiver(output), raw=True)
+        self._thread = threading.Thread(target=self._run, name='result bag')
+        self._thread.start()
 
     def played(self, message: Message) -> None:
         """Record a message that is about to be published. RecorderError once one was not."""
         if self._error is not None:
             raise self._recorder_error()
         topic, time_ns, data = message.topic, message.time_ns, message.data
-        if topic.type in IMAGES:
+        if topic.type in IMAGE_TYPES:
             if len(self._times) >= STAMPS_KEPT:
                 del self._times[next(iter(self._times))]
             with contextlib.suppress(BagError):  # the node will reject it
@@ -87,7 +93,8 @@ class ResultBag:
         self._end_thread()
         if self._error is not None:
             raise self._recorder_error()
-        self._video.close()
+        if self._video is not None:
+            self._video.close()
         try:
             self._writer.close()
         except OSError as error:
@@ -97,7 +104,8 @@ class ResultBag:
     def abort(self) -> None:
         """End without completing anything."""
         self._end_thread()
-        self._video.close()
+        if self._video is not None:
+            self._video.close()
         self._writer.abort()
 
     def _open(self, topics: list[Topic]) -> None:
@@ -151,6 +159,10 @@ class ResultBag:
     def _write_result(self, output: str, connection: Any, time_ns: int, data: bytes) -> None:
         self._writer.write(connection, time_ns, data)
         if output == 'overlay':
+            if self._video is None:
+                cameras = [topic for topic in self._images if self._listening.get(topic)]
+                period_ns = mean_period_ns(self._bag, cameras or self._images) or NS // 10
+                self._video = Video(self._out / VIDEO, NS / period_ns)
             self._video.add(image_to_bgr(deserialize(data, Image)))
 
     def _is_camera(self, topic: Topic) -> bool:

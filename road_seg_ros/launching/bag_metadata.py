@@ -56,7 +56,12 @@ def find_images(topic: str, topics: dict[str, str]) -> Images:
     for images in (Images(topic, 'raw'), Images(f'{topic}/compressed', 'compressed')):
         if topics.get(images.topic) == TYPES[images.transport]:
             return images
-    known = sorted(name for name, kind in topics.items() if kind in TYPES.values())
+    known = sorted(
+        # As image_topic takes it.
+        name.removesuffix('/compressed') if kind == TYPES['compressed'] else name
+        for name, kind in topics.items()
+        if kind in TYPES.values()
+    )
     raise ValueError(
         f'image_topic must name images of the bag, got {topic}: the bag has '
         f'{", ".join(known) or "no images"}'

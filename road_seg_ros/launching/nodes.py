@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable, Shutdown
 from launch.events.process import ProcessExited
@@ -34,13 +35,19 @@ def describe(arguments: Sequence[Argument]) -> LaunchDescription:
         )
         for argument in arguments
     ]
-    return LaunchDescription([*declared, OpaqueFunction(function=start)])
+    return LaunchDescription([*declared, OpaqueFunction(function=start, args=[arguments])])
 
 
-def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
+def start(context: LaunchContext, arguments: Sequence[Argument]) -> list[LaunchDescriptionEntity]:
     """Return all that the values of the arguments ask for; ValueError says what is wrong."""
-    args = context.launch_configurations
-    namespace = prefix_namespace(args.get('ros_namespace'), args['namespace'])
+    configurations = context.launch_configurations
+    # No others: a launch file that includes this one may have a `rate` of its own.
+    args = {argument.name: configurations[argument.name] for argument in arguments}
+    for argument in arguments:
+        if argument.default is None and not args[argument.name]:
+            raise ValueError(f'{argument.name} must be given, and is empty')
+    args['params_file'] = _existing_file(args['params_file'])
+    namespace = prefix_namespace(configurations.get('ros_namespace'), args['namespace'])
     cameras = find_cameras(args['image_topic'], namespace)
     require_relative(cameras, mask_topic=args['mask_topic'], overlay_topic=args['overlay_topic'])
     parameters: dict[str, object] = {**_given_parameters(args)}
@@ -66,6 +73,14 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         published = {name for camera in cameras for name in published_topics(camera, args)}
         actions += play_bag(bag, listened, topics, published, args, environment)
     return actions
+
+
+def _existing_file(params_file: str) -> str:
+    """Return its path; ValueError if it is not there, where launch_ros would only warn."""
+    path = Path(params_file).expanduser()
+    if not path.is_file():
+        raise ValueError(f'params_file must be a YAML file, got {params_file!r}: there is none')
+    return str(path)
 
 
 def published_topics(camera: Camera, args: Mapping[str, str]) -> set[str]:
@@ -113,9 +128,9 @@ def _rviz(camera: Camera, args: dict[str, str], use_sim_time: bool) -> Node:
         parameters=[{'use_sim_time': True}] if use_sim_time else [],
         # From the topics that seg.rviz names.
         remappings=[
-            ('/camera/image_raw', camera.topic),
-            ('/road_seg/mask', args['mask_topic']),
-            ('/road_seg/overlay', args['overlay_topic']),
+            ('/camera/image_raw', camera.full_topic),
+            ('/road_seg/mask', camera.full_name(args['mask_topic'])),
+            ('/road_seg/overlay', camera.full_name(args['overlay_topic'])),
         ],
     )
 
