@@ -285,7 +285,7 @@ def read(model_path: str | os.PathLike[str] = '') -> Checkpoint:
             'is another kind of file: copy it again'
         ) from error
     header_bytes = int.from_bytes(content[:8], 'little')
-    metadata = json.loads(content[8 : 8 + header_bytes]).get('__metadata__', {})
+    metadata = json.loads(content[8 : 8 + header_bytes]).get('__metadata__') or {}
     return Checkpoint(path, _read_info(path, metadata), content)
 
 
@@ -322,7 +322,7 @@ def _read_info(path: Path, metadata: Mapping[str, str]) -> ModelInfo:
             **{key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
         )
         return ModelInfo(input=size, normalization=normalization, **fields)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise CheckpointError(
             f'the description inside {path} is damaged: {error}; copy the file again or train '
             'the model again'

@@ -144,6 +144,7 @@ class Health:
             unanswered_s = 0.0 if self._unanswered_since is None else now - self._unanswered_since
             failing = f'failing: {self.last_error}' if self.errors_in_a_row else ''
             why_unanswered = self._why_unanswered
+            inference_ms = self._inference_ms[-1] if self._inference_ms else 0.0
         state, timeout = situation.lifecycle_state, situation.no_image_timeout
         if state != 'active':
             if failing and state == 'unconfigured':  # error processing ended there
@@ -161,7 +162,8 @@ class Health:
             return ok, 'waiting for the first image'
         if failing:
             return error, failing
-        if unanswered_s > timeout:
+        # A network may take longer than that for every image.
+        if unanswered_s > max(timeout, 2e-3 * inference_ms):
             reason = f', the last one: {why_unanswered}' if why_unanswered else ''
             return warn, f'failing: images arrive, none answered for {unanswered_s:.0f} s{reason}'
         return ok, 'running'

@@ -8,6 +8,7 @@ what is wrong is an ImageError. OpenCV does the colour conversion, or what `conv
 from __future__ import annotations
 
 import array
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -72,6 +73,8 @@ LAYOUTS = {
     'bayer_gbrg8': Layout(1, cv2.COLOR_BayerGR2BGR),
     'bayer_grbg8': Layout(1, cv2.COLOR_BayerGB2BGR),
 }
+# What image_transport calls a Bayer pattern that it compressed; the decoded encoding is left out.
+BAYER_FORMAT = re.compile('(bayer_(?:rggb|bggr|gbrg|grbg)8); *(?:jpeg|png) compressed *')
 
 
 def opencv_to_bgr(pixels: np.ndarray, encoding: str) -> np.ndarray:
@@ -130,7 +133,8 @@ def compressed_to_bgr(message: CompressedImage) -> np.ndarray:
     Decode a CompressedImage (jpeg or png) to uint8 (H, W, 3) BGR.
 
     The pixels stay as the camera sent them: an orientation tag is not applied, because mask and
-    image must match. ImageError if it cannot be decoded.
+    image must match. The raw pattern of a Bayer camera, which image_transport compresses as it is,
+    gets its colours. ImageError if it cannot be decoded.
     """
     data = bytes(memoryview(message.data))
     try:
@@ -141,14 +145,15 @@ def compressed_to_bgr(message: CompressedImage) -> np.ndarray:
         raise ImageError(
             f'{_compressed(message)} claims {width}x{height} pixels, {MAX_PIXELS} are the limit'
         )
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    bayer = BAYER_FORMAT.fullmatch(message.format)
+    kind = cv2.IMREAD_ANYCOLOR if bayer else cv2.IMREAD_COLOR
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), kind | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error as error:
         raise ImageError(f'{_compressed(message)} cannot be decoded: {error.err}') from error
     if image is None:
         raise ImageError(f'{_compressed(message)} cannot be decoded: it is damaged')
-    return image
+    return opencv_to_bgr(image, bayer[1]) if image.ndim == 2 else image
 
 
 def to_image(pixels: np.ndarray, encoding: str, header: Header) -> Image:

@@ -267,7 +267,8 @@ class RoadSegNode(LifecycleNode):
         if self._broken and self._active:
             self.get_logger().error(
                 f'{ERRORS_IN_A_ROW} inferences in a row failed; unloading the model. Check '
-                'device, engine, precision and free memory, then configure and activate again'
+                'device, engine, precision and free memory, then configure and activate again, or '
+                'start the node again: a GPU that failed works in no process that used it'
             )
             self.trigger_deactivate()
         elif self._input is not None:

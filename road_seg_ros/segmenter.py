@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 
 from road_seg_ros import checkpoint, engines, memory
-from road_seg_ros.checkpoint import ModelInfo
+from road_seg_ros.checkpoint import CheckpointError, ModelInfo
 from road_seg_ros.engines import Engine, Segmentation, Tint, Wanted
 
 __all__ = ['RoadSegmenter', 'Segmentation', 'Tint']
@@ -55,12 +55,17 @@ class RoadSegmenter:
         """
         times = [time.perf_counter()]
         model = checkpoint.read(path)
+        if (classes := model.info.architecture.get('classes', 2)) != 2:
+            raise CheckpointError(
+                f'{model.path} scores {classes} classes; a mask needs two, not road and road'
+            )
         choice = engines.choose(model, device, engine, precision)
         times.append(time.perf_counter())
         made = choice.create(model)
         times.append(time.perf_counter())
         segmenter = cls(made, model.info, choice.why)
-        # The first run allocates and tunes; better now than on the first camera image.
+        # The first run allocates; better now than on the first camera image. CUDA tunes and
+        # captures on the second image of each size.
         segmenter(np.zeros((model.info.input.height, model.info.input.width, 3), np.uint8))
         times.append(time.perf_counter())
         how = 'from the cache' if made.from_cache else 'made'

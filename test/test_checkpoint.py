@@ -118,6 +118,10 @@ def _no_input(tensors: Tensors, metadata: dict[str, str]) -> None:
     _spoil_model(metadata, lambda fields: fields.pop('input'))
 
 
+def _deeply_nested(tensors: Tensors, metadata: dict[str, str]) -> None:
+    metadata['model'] = '[' * 100_000
+
+
 def _no_architecture(tensors: Tensors, metadata: dict[str, str]) -> None:
     _spoil_model(metadata, lambda fields: fields.update(architecture=None))
 
@@ -174,6 +178,7 @@ def _bad_order(tensors: Tensors, metadata: dict[str, str]) -> None:
         (_no_metadata, 'not a road_seg_ros checkpoint'),
         (_newer_version, "format version '3', this program reads 1 and 2"),
         (_broken_json, 'description inside .* is damaged'),
+        (_deeply_nested, 'description inside .* is damaged'),
         (_no_description, "description inside .* is damaged: 'model'"),
         (_no_input, "damaged: 'input'"),
         (_no_architecture, 'damaged: architecture must be'),
@@ -218,6 +223,7 @@ def test_a_folder_that_may_not_be_entered_is_named(monkeypatch: pytest.MonkeyPat
         (b'', 'not a complete .safetensors file'),
         (b'hello, I am a text file', 'not a complete .safetensors file'),
         (struct.pack('<Q', 1 << 60), 'not a complete .safetensors file'),
+        (struct.pack('<Q', 22) + b'{"__metadata__": null}', 'not a road_seg_ros checkpoint'),
         (b'\x80\x04\x95 pickled', 'not a complete .safetensors file'),
     ],
 )

@@ -276,6 +276,30 @@ def test_what_the_device_refuses_is_one_clear_error_and_it_goes_on(
         assert_same(engine.submit(image, Wanted(0.5))().mask, expected_mask(image))
 
 
+def test_a_capture_that_always_fails_costs_one_image(
+    engine: LateEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LateLane, 'capture', fail(OUT_OF_MEMORY))
+    image = noise(40, 90)
+    failed = 0
+    for _ in range(12):
+        try:
+            assert_same(engine.submit(image, Wanted(0.5))().mask, expected_mask(image))
+        except EngineError:
+            failed += 1
+    assert failed == 1
+
+
+def test_an_engine_on_a_lost_device_can_be_closed(
+    engine: LateEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine.submit(noise(40, 90), Wanted(0.5))()
+    monkeypatch.setattr(LateLane, 'wait', fail(RuntimeError('CUDA error: launch failure')))
+    engine.close()
+    with pytest.raises(RuntimeError, match='the engine is closed'):
+        engine.submit(noise(40, 90), Wanted(0.5))
+
+
 def test_a_lost_device_is_one_clear_error_though_it_frees_nothing(
     engine: LateEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -112,6 +112,21 @@ def test_the_first_image_after_a_silence_is_not_a_failure(
     assert health.status(_situation()) == (OK, 'running')
 
 
+def test_a_network_slower_than_the_timeout_is_running(health: Health, clock: FakeClock) -> None:
+    health.image_received()
+    for _ in range(100):  # 10 Hz come, each inference takes 2.5 s
+        for _ in range(25):
+            clock.now += 0.1
+            health.image_received()
+            if health.published:
+                assert health.status(_situation()) == (OK, 'running')
+        health.mask_published(2500.0, 2500.0)
+    for _ in range(60):
+        clock.now += 0.1
+        health.image_received()
+    assert health.status(_situation())[1].startswith('failing: images arrive')
+
+
 def test_rates_are_those_of_the_last_seconds(health: Health, clock: FakeClock) -> None:
     for _ in range(30):
         health.image_received()

@@ -349,6 +349,18 @@ def test_compressed_images_are_decoded(suffix: str) -> None:
     assert np.abs(bgr.astype(int) - picture).max() <= (0 if suffix == '.png' else 12)
 
 
+@pytest.mark.parametrize('encoding', BAYER)
+def test_a_bayer_pattern_that_image_transport_compressed_gets_its_colours(encoding: str) -> None:
+    picture = _bgr_picture(encoding)
+    data = cv2.imencode('.png', _encode(picture, encoding))[1].tobytes()
+    bgr = compressed_to_bgr(CompressedImage(format=f'{encoding}; png compressed ', data=data))
+    np.testing.assert_array_equal(bgr, picture)
+    data = cv2.imencode('.png', picture)[1].tobytes()
+    for text in (f'{encoding}; jpeg compressed bgr8', f'{encoding}; png compressed '):
+        bgr = compressed_to_bgr(CompressedImage(format=text, data=data))  # has colours already
+        np.testing.assert_array_equal(bgr, picture)
+
+
 def test_an_image_goes_out_as_it_came_in() -> None:
     header = Header(frame_id='camera')
     header.stamp.sec, header.stamp.nanosec = 3, 4

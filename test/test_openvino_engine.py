@@ -103,6 +103,16 @@ def test_the_last_upsampling_is_a_convolution_for_each_place() -> None:
     )
 
 
+@pytest.mark.parametrize(('quota', 'pinned'), [(8, True), (2, False)])
+def test_a_quota_leaves_the_choice_of_cores_to_the_system(
+    model: Path, monkeypatch: pytest.MonkeyPatch, quota: int, pinned: bool
+) -> None:
+    monkeypatch.setattr(openvino_engine, 'affinity', lambda: 8)
+    monkeypatch.setattr(openvino_engine, 'available_cores', lambda: quota)
+    compiled, _ = openvino_engine._compiled(checkpoint.read(model), 'fp32', None)
+    assert compiled.get_property('ENABLE_CPU_PINNING') == pinned
+
+
 def test_values_that_are_not_finite_are_an_error(tmp_path: Path) -> None:
     network = FCN8(width=0.05, head='none')
     with torch.no_grad():

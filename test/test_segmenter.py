@@ -15,10 +15,11 @@ import torch
 from conftest import SHARED
 
 from road_seg_ros import checkpoint, engines, synthetic
-from road_seg_ros.checkpoint import InputSize, ModelInfo, Normalization
+from road_seg_ros.checkpoint import CheckpointError, InputSize, ModelInfo, Normalization
 from road_seg_ros.engines import EngineError, Segmentation, Tint, Wanted, devices
 from road_seg_ros.engines.on_cpu import CpuEngine
 from road_seg_ros.engines.processor import has_int8
+from road_seg_ros.engines.torch_engine import TorchEngine
 from road_seg_ros.fcn8 import FCN8
 from road_seg_ros.overlay import draw_overlay
 from road_seg_ros.pixels import resize, threshold_mask
@@ -326,6 +327,41 @@ def test_auto_needs_no_torch_beside_a_gpu(
         assert ('needs PyTorch, which is not installed' in choice.why) == told
     with pytest.raises(ImportError):
         engines.choose(model, 'cuda')
+
+
+def test_auto_does_without_a_torch_that_does_not_load(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip('openvino', reason='openvino is not installed')
+    (tmp_path / 'torch.py').write_text('raise OSError("libcudart.so.12: cannot open")')
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, 'torch')
+    monkeypatch.setattr(devices, 'AMD_DRIVER', tmp_path)  # which exists
+    engines.preload()
+    model = checkpoint.read(tiny_model)
+    choice = engines.choose(model)
+    assert (choice.device, choice.engine) == ('cpu', 'openvino')
+    assert 'cannot be used: PyTorch does not load: libcudart.so.12: cannot open' in choice.why
+    with pytest.raises(ImportError, match='PyTorch does not load: libcudart'):
+        engines.choose(model, 'cuda')
+
+
+def test_a_model_of_other_classes_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / 'three.safetensors'
+    checkpoint.save(path, FCN8(0.05, 'none', classes=3), ModelInfo({}))
+    with pytest.raises(CheckpointError, match='three.safetensors scores 3 classes; a mask needs'):
+        RoadSegmenter.from_checkpoint(path, 'cpu')
+
+
+@pytest.mark.parametrize('value', [float('nan'), float('inf')])
+def test_torch_notices_what_is_not_finite(tmp_path: Path, value: float) -> None:
+    network = FCN8(0.05, 'none')
+    info = ModelInfo(network.architecture)
+    with torch.no_grad():
+        network.upsample3.bias[1] = value
+    engine = TorchEngine(network, info, 'fp32')
+    with pytest.raises(ArithmeticError, match='not finite .engine torch, precision fp32'):
+        engine.run(np.zeros((64, 64, 3), np.uint8))
 
 
 @pytest.mark.parametrize('device', ['cuda', 'cuda:0', 'cuda:7'])

@@ -144,11 +144,13 @@ def choose(
         device = 'cpu'
     try:
         device = pick_device(device)
-    except ImportError:
+    except ImportError as error:
         if device != 'auto':
             raise
         device = 'cpu'
-        why.append('a GPU, if there is one, needs PyTorch, which is not installed')
+        missing = isinstance(error, ModuleNotFoundError)
+        problem = 'is not installed' if missing else f'cannot be used: {error}'
+        why.append(f'a GPU, if there is one, needs PyTorch, which {problem}')
     if device != 'cpu':
         if engine == 'openvino':
             raise EngineError('engine openvino runs on the CPU; set device cpu, or engine torch')
@@ -183,9 +185,9 @@ def preload() -> None:
     """
     Import the libraries that the node will probably need: seconds, and most of the memory.
 
-    One that is missing is told by whoever needs it.
+    One that is missing or broken is told by whoever needs it.
     """
-    with contextlib.suppress(ImportError):
+    with contextlib.suppress(Exception):
         import road_seg_ros.checkpoint  # noqa: F401
         from road_seg_ros.engines.devices import may_have_gpu
 

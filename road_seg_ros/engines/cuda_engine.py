@@ -106,10 +106,11 @@ class CudaEngine:
     def close(self) -> None:
         """Wait for what is under way, whose results can still be taken, and free the memory."""
         for slot in self._slots:
-            slot.lane.wait()
-            for layout in list(slot.plans):
-                slot.forget(layout)
-            slot.lane.close()
+            with contextlib.suppress(RuntimeError):  # a device that is lost gives nothing back
+                slot.lane.wait()
+                for layout in list(slot.plans):
+                    slot.forget(layout)
+                slot.lane.close()
         self._slots = []
         self._pipeline = None
         self._free_unused()
@@ -126,13 +127,19 @@ class CudaEngine:
         )
 
     def _plan(self, slot: _Slot, layout: Layout) -> _Plan:
-        """Return the slot's plan of a layout: a new one, or, from the second time on, captured."""
+        """
+        Return the slot's plan of a layout: a new one, or, from the second time on, captured.
+
+        A size that comes once is not worth the time.
+        """
         plan = slot.plans.get(layout)
         if plan is None:
             with slot.lane.context():
                 plan = slot.plans[layout] = _Plan(self._pipeline, slot.lane, layout)
-        elif plan.captured is None:  # a size that comes once is not worth the time
+        elif plan.captured is None and layout not in slot.uncaptured:
+            slot.uncaptured.add(layout)  # a capture that fails is not tried again
             plan.captured = slot.lane.capture(plan.run_stages)
+            slot.uncaptured.discard(layout)
         slot.plans.move_to_end(layout)
         while len(slot.plans) > KEPT:
             slot.forget(next(iter(slot.plans)))
@@ -157,7 +164,7 @@ class CudaEngine:
             )
         return EngineError(
             f'{self.device} could not prepare {what} with precision {self.precision} ({reason}); '
-            'check nvidia-smi and the driver, or set device cpu'
+            'check nvidia-smi and the driver, start the node again, or set device cpu'
         )
 
     def _free_unused(self) -> None:
@@ -210,6 +217,7 @@ class _Slot:
     def __init__(self, lane: Lane) -> None:
         self.lane = lane
         self.plans: OrderedDict[Layout, _Plan] = OrderedDict()  # the last used comes last
+        self.uncaptured: set[Layout] = set()  # those that could not be
         self._image: Callable[[], _UnderWay | None] = lambda: None
 
     def forget(self, layout: Layout) -> None:

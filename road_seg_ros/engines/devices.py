@@ -24,7 +24,7 @@ def pick_device(device: str) -> str:
     Turn auto, cpu, cuda or cuda:N into a device that exists: cpu or cuda:N.
 
     `auto` is the first CUDA device, else the CPU. EngineError if the device is not there;
-    ImportError if there may be one and PyTorch is missing.
+    ImportError if there may be one and PyTorch is missing or does not load.
     """
     kind, colon, index = device.partition(':')
     known = kind == 'cuda' and index.isdecimal() if colon else kind in ('auto', 'cpu', 'cuda')
@@ -32,8 +32,12 @@ def pick_device(device: str) -> str:
         raise EngineError(f'device must be auto, cpu, cuda or cuda:N, got {device!r}')
     if kind == 'cpu' or (kind == 'auto' and not may_have_gpu()):
         return 'cpu'
-    import torch
-
+    try:
+        import torch
+    except ImportError:
+        raise
+    except Exception as error:  # libraries of another CUDA, say: OSError, ValueError
+        raise ImportError(f'PyTorch does not load: {error}', name='torch') from error
     cuda_devices = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if kind == 'auto' and not cuda_devices:
         return 'cpu'

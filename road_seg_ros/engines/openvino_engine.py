@@ -19,7 +19,7 @@ from road_seg_ros import __version__
 from road_seg_ros.checkpoint import Checkpoint
 from road_seg_ros.engines import EngineError, compiled_cache, openvino_graph, quantization
 from road_seg_ros.engines.on_cpu import CpuEngine
-from road_seg_ros.engines.processor import available_cores, has_int8
+from road_seg_ros.engines.processor import affinity, available_cores, has_int8
 from road_seg_ros.engines.quantization import Quantization
 
 # What OpenVINO calls the arithmetic of what is not int8.
@@ -125,6 +125,9 @@ def _compiled(
         'INFERENCE_PRECISION_HINT': TYPE_NAMES[precision],
         'INFERENCE_NUM_THREADS': available_cores(),
     }
+    if available_cores() < affinity():
+        # A quota names no cores. OpenVINO would take the first ones, as every other process does.
+        options['ENABLE_CPU_PINNING'] = False
     key = _fingerprint(checkpoint, ranges, options)
     if (content := compiled_cache.read(key)) is not None:
         try:

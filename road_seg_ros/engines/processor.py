@@ -41,12 +41,17 @@ def available_cores(cgroups: Path = CGROUPS, own_cgroups: Path = OWN_CGROUPS) ->
     (Docker's --cpus, Kubernetes' limits, systemd's CPUQuota) is exceeded: threads beyond a quota
     stall all of them until the next period.
     """
-    try:
-        cores = len(os.sched_getaffinity(0))
-    except AttributeError:  # not Linux
-        cores = os.cpu_count() or 1
+    cores = affinity()
     quota = min(_quotas(cgroups, own_cgroups), default=math.inf)
     return max(1, min(cores, math.ceil(quota) if quota < cores else cores))
+
+
+def affinity() -> int:
+    """Return on how many cores this process may run, at least 1."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not Linux
+        return os.cpu_count() or 1
 
 
 def _quotas(cgroups: Path, own_cgroups: Path) -> list[float]:

@@ -96,7 +96,7 @@ def save(path: Path, quantization: Quantization) -> None:
 def _parse(content: bytes) -> Quantization:
     tensors = deserialize(content)
     header_bytes = int.from_bytes(content[:8], 'little')
-    metadata = json.loads(content[8 : 8 + header_bytes]).get('__metadata__', {})
+    metadata = json.loads(content[8 : 8 + header_bytes]).get('__metadata__') or {}
     if (metadata.get('format'), metadata.get('format_version')) != (FORMAT, FORMAT_VERSION):
         raise ValueError(f'it is not {FORMAT} of version {FORMAT_VERSION}')
     ranges = {}

@@ -30,10 +30,12 @@ class RoadProbability(nn.Module):
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """image: uint8 (N, H, W, 3) BGR -> road probability, float32 (N, H, W)."""
+        return torch.sigmoid(self.log_odds(self.arranged(image)))
+
+    def arranged(self, image: torch.Tensor) -> torch.Tensor:
+        """image: uint8 (N, H, W, 3) BGR -> uint8 (N, 3, H, W), the model's channel order."""
         image = image.permute(0, 3, 1, 2)
-        if self.bgr_to_rgb:
-            image = image.flip(1)
-        return torch.sigmoid(self.log_odds(image))
+        return image.flip(1) if self.bgr_to_rgb else image
 
     def log_odds(self, image: torch.Tensor) -> torch.Tensor:
         """image: uint8 (N, 3, H, W), the model's channel order -> of road, float32 (N, H, W)."""
@@ -64,9 +66,10 @@ class TorchEngine(CpuEngine):
         """uint8 (H, W, 3) BGR -> round(255 x road probability), uint8 (H, W)."""
         with torch.inference_mode():
             pixels = torch.from_numpy(np.require(pixels, requirements=('C', 'W')))[None]
-            probability = self._model(pixels)[0].numpy()
-        self.require_finite(probability)
-        return cv2.convertScaleAbs(probability, alpha=255.0)  # rounds
+            log_odds = self._model.log_odds(self._model.arranged(pixels))[0]
+            self.require_finite(log_odds.numpy())  # here: an infinite one would be a probability
+            probability = torch.sigmoid(log_odds)
+        return cv2.convertScaleAbs(probability.numpy(), alpha=255.0)  # rounds
 
     def close(self) -> None:
         """Free the memory of the network."""
