@@ -147,8 +147,8 @@ def run(frames: Frames, out: Path, rate: float, node_arguments: list[str]) -> Re
     with contextlib.ExitStack() as stack:
         ready = ReadAhead(frames.frames, BYTES_AHEAD, lambda frame: frame.image.nbytes)
         stack.callback(ready.close)
-        process = stack.enter_context(running_node(node_arguments))
         recorder = stack.enter_context(contextlib.closing(Recorder(out, rate)))
+        process = stack.enter_context(running_node(node_arguments))
         rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
         stack.callback(rclpy.try_shutdown)
         demo = DemoNode(recorder, report)

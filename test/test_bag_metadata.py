@@ -75,8 +75,9 @@ def test_the_node_gets_a_camera_as_it_was_recorded(topics: dict[str, str], image
         ({}, 'no images'),
         ({'/cam': STRING}, 'no images'),
         ({'/cam/compressed': IMAGE}, '/cam/compressed'),
-        ({'/b': COMPRESSED, '/a': IMAGE, '/chat': STRING}, '/a, /b'),
-        ({'/front/compressed': COMPRESSED}, '/front'),  # as image_topic takes it
+        ({'/b/compressed': COMPRESSED, '/a': IMAGE, '/chat': STRING}, '/a, /b'),
+        ({'/b': COMPRESSED}, 'no images'),  # a node listens to .../compressed
+        ({'/b/compressed': COMPRESSED, '/b': IMAGE}, '/b'),
     ],
 )
 def test_a_camera_that_is_not_in_the_bag(topics: dict[str, str], known: str) -> None:

@@ -333,6 +333,7 @@ def test_a_model_that_nothing_can_be_written_beside_is_named_before_the_work(
     _need('openvino')
     monkeypatch.setattr(export.os, 'access', lambda folder, mode: folder != model.parent)
     monkeypatch.setattr(export, 'quantize', lambda *_: pytest.fail('too late'))
+    monkeypatch.setattr(export, 'has_int8', lambda: True)
     options = ['--model', str(model), '--format', 'openvino', '--out', str(tmp_path / 'a.xml')]
     assert export.main([*options, '--int8', '--calibration', str(kitti_like)]) == 2
     assert f'error: {model.parent} cannot be written to' in capsys.readouterr().err

@@ -105,12 +105,21 @@ def test_the_last_upsampling_is_a_convolution_for_each_place() -> None:
 
 @pytest.mark.parametrize(('quota', 'pinned'), [(8, True), (2, False)])
 def test_a_quota_leaves_the_choice_of_cores_to_the_system(
-    model: Path, monkeypatch: pytest.MonkeyPatch, quota: int, pinned: bool
+    monkeypatch: pytest.MonkeyPatch, quota: int, pinned: bool
 ) -> None:
     monkeypatch.setattr(openvino_engine, 'affinity', lambda: 8)
     monkeypatch.setattr(openvino_engine, 'available_cores', lambda: quota)
+    options = openvino_engine._options('fp32')
+    assert options['INFERENCE_NUM_THREADS'] == quota
+    assert options.get('ENABLE_CPU_PINNING', True) == pinned
+
+
+def test_threads_are_not_pinned_under_a_quota(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openvino_engine, 'affinity', lambda: 1 + processor.available_cores())
     compiled, _ = openvino_engine._compiled(checkpoint.read(model), 'fp32', None)
-    assert compiled.get_property('ENABLE_CPU_PINNING') == pinned
+    assert not compiled.get_property('ENABLE_CPU_PINNING')
 
 
 def test_values_that_are_not_finite_are_an_error(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import os
 import re
+import resource
 import shutil
 import statistics
 import subprocess
@@ -171,15 +172,18 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(
 
     def disk_is_full(checkpoint: Any, path: Path) -> None:
         saved.append(path)
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
         if len(saved) == 2:
-            path.write_bytes(b'half')
-            raise OSError('No space left on device')
-        save(checkpoint, path)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+        try:
+            save(checkpoint, path)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
     with monkeypatch.context() as patch:
         patch.setattr(torch, 'save', disk_is_full)
         assert _train(kitti_like, parts, *options) == 2
-    assert 'error: No space left on device' in capsys.readouterr().err
+    assert 'last.ckpt.part cannot be written: ' in capsys.readouterr().err
     assert [path.name for path in (parts / 'checkpoints').iterdir()] == ['last.ckpt']
     assert _train(kitti_like, parts, *options, '--resume') == 0
     ends = [checkpoint.load(out / 'model.safetensors')[0].state_dict() for out in (whole, parts)]
@@ -265,6 +269,11 @@ def test_cross_validation_is_one_command_and_goes_on_after_a_stop(
         assert f'error: --resume goes on with the settings of the run; {words}' in (
             capsys.readouterr().err
         )
+    other = Path(shutil.copytree(kitti_like, tmp_path / 'other'))
+    for path in (other / 'training').rglob('um_*000009.png'):
+        path.unlink()
+    assert _train(other, tmp_path, *options, '--resume') == 2
+    assert 'error: --resume: ' in capsys.readouterr().err
 
 
 def test_training_goes_on_from_a_ready_model(

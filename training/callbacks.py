@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +38,13 @@ class SaveModel(Callback):
     """
     Writes the model of every validated epoch over the one before; the last one stays.
 
-    A run goes on only with the data, models and licences that it began with.
+    learns_from: what names the data and models of the run, which goes on with no others.
     """
 
-    def __init__(self, path: Path, info: ModelInfo) -> None:
+    def __init__(self, path: Path, info: ModelInfo, learns_from: Sequence[str] = ()) -> None:
         self.path = path
         self.info = info
+        self.learns_from = list(learns_from)
 
     def on_validation_epoch_end(self, trainer: lightning.Trainer, module: RoadTraining) -> None:
         """Save with temperature and threshold chosen on the validation fold."""
@@ -68,21 +70,18 @@ class SaveModel(Callback):
         self, trainer: lightning.Trainer, module: RoadTraining, checkpoint: dict[str, Any]
     ) -> None:
         """Keep what the run learns from, for the one that goes on from here."""
-        checkpoint['learns_from'] = self._learns_from()
+        checkpoint['learns_from'] = self.learns_from
 
     def on_load_checkpoint(
         self, trainer: lightning.Trainer, module: RoadTraining, checkpoint: dict[str, Any]
     ) -> None:
         """Refuse to go on with other data or models."""
-        before, now = checkpoint['learns_from'], self._learns_from()
-        if before != now:
+        before = checkpoint.get('learns_from', self.learns_from)  # older ones do not say
+        if before != self.learns_from:
             raise ConfigError(
                 '--resume goes on with the data and models of the run, which had '
-                f'{"; ".join(before)}, and not {"; ".join(now)}'
+                f'{"; ".join(before)}, and not {"; ".join(self.learns_from)}'
             )
-
-    def _learns_from(self) -> list[str]:
-        return [text for text in (self.info.data, self.info.data_license) if text]
 
     def write(self, trainer: lightning.Trainer, module: RoadTraining) -> None:
         """Save a model that nothing validated, with the configured threshold."""

@@ -30,6 +30,7 @@ import numpy as np
 
 from road_seg_ros import checkpoint, geometry
 from road_seg_ros.checkpoint import InputSize
+from road_seg_ros.engines.processor import has_int8
 from training import int8_file, onnx_file, openvino_file
 from training.export_check import CheckError, check, fit
 from training.exportable import INPUT, LAYOUTS, ExportError, arrange, make_exportable, metadata
@@ -73,7 +74,7 @@ def export(
     _check_installed((*file_format.PACKAGES, *(['nncf'] if int8 else [])))
     model_file = checkpoint.read(model_path)
     for_node = int8 and format_name == 'openvino' and size is None
-    if for_node and not os.access(model_file.path.parent, os.W_OK):
+    if for_node and has_int8() and not os.access(model_file.path.parent, os.W_OK):
         raise ExportError(
             f'{model_file.path.parent} cannot be written to, and the file for the node belongs '
             'beside the model; give a copy of the model as --model'

@@ -11,9 +11,10 @@ from typing import Any
 
 from road_seg_ros import checkpoint
 from road_seg_ros.checkpoint import ModelInfo
+from road_seg_ros.image_files import list_files
 from training import licenses
 from training.config import TrainingConfig
-from training.kitti_road import Pair, has_kitti, is_kitti_name
+from training.kitti_road import IMAGE_SUFFIXES, Pair, has_kitti, is_kitti_name
 
 # A name as `describe` writes it, alone or in the brackets of an average's description.
 DATA_NAME = re.compile(r'(?:^|\()([^():]+): \d+ images for training')
@@ -55,9 +56,19 @@ def describe(
     return '; '.join(parts)
 
 
+def names(files: Files, description: str) -> list[str]:
+    """Return what tells the data and models of one run from those of another."""
+    models = [
+        f'{Path(model).name} {checkpoint.read(model).digest()[:8]}'
+        for model in (files.start, files.teacher)
+        if model is not None
+    ]
+    return [description, *models, *([files.unlabelled.name] if files.unlabelled else [])]
+
+
 def license_of(files: Files, train_pairs: Sequence[Pair]) -> str:
     """Return the licences of the images, and of the models, that a model learns from."""
-    unlabelled = files.unlabelled.iterdir() if files.unlabelled else ()
+    unlabelled = list_files(files.unlabelled, IMAGE_SUFFIXES) if files.unlabelled else ()
     is_kitti = has_kitti(train_pairs) or any(is_kitti_name(path.stem) for path in unlabelled)
     own = licenses.KITTI if is_kitti else ''
     return licenses.combined([*(info.data_license for info in _parents(files).values()), own])
@@ -89,7 +100,8 @@ def fold_of(training: Mapping[str, Any]) -> tuple[int, int]:
 
 def _data_name(files: Files, pairs: Sequence[Pair]) -> str:
     is_kitti = all(pair.is_kitti for pair in pairs)
-    return 'KITTI Road' if is_kitti else files.data.resolve().name
+    own = re.sub('[():]', '_', files.data.resolve().name)  # see DATA_NAME
+    return 'KITTI Road' if is_kitti else own
 
 
 def _parents(files: Files) -> dict[str, ModelInfo]:

@@ -45,13 +45,7 @@ from training.dataset import (
     render_synthetic,
     training_loader,
 )
-from training.kitti_road import (
-    DataError,
-    Pair,
-    find_pairs,
-    read_all,
-    split_fold,
-)
+from training.kitti_road import DataError, Pair, find_pairs, read_all, split_fold
 from training.process import Process
 from training.provenance import Files
 from training.road_training import RoadTraining, TrainingError
@@ -86,7 +80,9 @@ def train(settings: TrainingConfig, files: Files, resume: bool = False) -> None:
         log.info('fold %d of %d', fold, settings.folds)
         one = dataclasses.replace(settings, fold=fold)
         model = cross_validation.model_of_fold(files.out, fold)
-        if resume and cross_validation.is_finished(model, one):
+        parts = split_fold(pairs, settings.folds, fold)
+        data = provenance.describe(one, files, *parts, len(others))
+        if resume and cross_validation.is_finished(model, one, data):
             continue
         again = resume and _last_checkpoint(model.parent).is_file()
         train_once(one, dataclasses.replace(files, out=model.parent), samples, others, again)
@@ -133,7 +129,8 @@ def train_once(
     )
 
     # Loop
-    save = SaveModel(files.out / 'model.safetensors', info)
+    learns_from = provenance.names(files, info.data)
+    save = SaveModel(files.out / 'model.safetensors', info, learns_from)
     callbacks = [
         ResumeBatches(train_loader.batch_sampler),
         save,  # before EMA: it saves the averaged weights while they are in place

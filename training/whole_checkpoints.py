@@ -21,12 +21,14 @@ class WholeCheckpoints(TorchCheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
     ) -> None:
-        """Write a checkpoint to a local path. OSError if the disk is full, say."""
+        """Write a checkpoint to a local path. OSError if it cannot be written."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f'{path.name}.part')
         try:
             torch.save(checkpoint, part)
             os.replace(part, path)
+        except RuntimeError as error:  # PyTorch's, of a full disk
+            raise OSError(f'{part} cannot be written: {str(error).splitlines()[0]}') from error
         finally:
             part.unlink(missing_ok=True)

@@ -43,15 +43,15 @@ class Topic:
         return f'{self.name} ({self.type})'
 
 
-def find_camera(topics: Iterable[Topic], truth: str = GROUND_TRUTH_TOPIC) -> Topic | None:
+def find_camera(topics: Iterable[Topic]) -> Topic | None:
     """
     Return the topic of a camera, the one with most images; None without any image.
 
-    What a road_seg_node made of them, and the topic `truth`, are cameras only if nothing else is.
+    Ground truth, and what a road_seg_node made of images, are cameras only if nothing else is.
     """
 
     def rank(topic: Topic) -> tuple[bool, int]:
-        return topic.name != truth and not ANSWER.fullmatch(topic.name), topic.count
+        return topic.name != GROUND_TRUTH_TOPIC and not ANSWER.fullmatch(topic.name), topic.count
 
     return max((topic for topic in topics if topic.type in IMAGE_TYPES), key=rank, default=None)
 

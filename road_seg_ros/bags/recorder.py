@@ -112,8 +112,11 @@ def _make_room(out: Path) -> None:
     """Remove what a recording before has left. RecorderError if anything is not of one."""
     masks, mark = out / 'masks', out / MARK
     there = [*masks.glob('*.png'), *(out / name for name in KEPT if (out / name).exists())]
-    if there and not mark.exists():
-        raise RecorderError(f'{there[0]} is there and not of a recording; choose another folder')
+    is_whole = all((out / name).exists() for name in KEPT)  # older ones have no mark
+    if there and not mark.exists() and not is_whole:
+        raise RecorderError(
+            f'{there[0]} is there and of no recording; delete it or choose another folder'
+        )
     masks.mkdir(parents=True, exist_ok=True)
     mark.touch()
     for old in there:

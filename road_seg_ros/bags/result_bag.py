@@ -58,7 +58,7 @@ class ResultBag:
         except Exception as error:  # a bag may hold what its writer did not expect
             raise RecorderError(f'cannot write {out.name}: {error}') from error
         self._bag = bag
-        self._images = [topic for topic in topics if topic.type in IMAGE_TYPES]
+        self._image_topics = [topic for topic in topics if topic.type in IMAGE_TYPES]
         self._video: Video | None = None  # until its rate is known
         for output in OUTPUTS:
             self.client.listen(output, self._receiver(output), raw=True)
@@ -160,8 +160,8 @@ class ResultBag:
         self._writer.write(connection, time_ns, data)
         if output == 'overlay':
             if self._video is None:
-                cameras = [topic for topic in self._images if self._listening.get(topic)]
-                period_ns = mean_period_ns(self._bag, cameras or self._images) or NS // 10
+                cameras = [topic for topic in self._image_topics if self._listening.get(topic)]
+                period_ns = mean_period_ns(self._bag, cameras or self._image_topics) or NS // 10
                 self._video = Video(self._out / VIDEO, NS / period_ns)
             self._video.add(image_to_bgr(deserialize(data, Image)))
 

@@ -49,6 +49,7 @@ class CudaEngine:
     ) -> None:
         self.device = str(device)
         self.precision = _check_precision(precision, device)
+        self._uncaptured: set[Layout] = set()  # those that could not be
         try:
             self._slots = [_Slot(self.make_lane(device)) for _ in range(UNDER_WAY)]
             with self._slots[0].lane.context():
@@ -136,10 +137,10 @@ class CudaEngine:
         if plan is None:
             with slot.lane.context():
                 plan = slot.plans[layout] = _Plan(self._pipeline, slot.lane, layout)
-        elif plan.captured is None and layout not in slot.uncaptured:
-            slot.uncaptured.add(layout)  # a capture that fails is not tried again
+        elif plan.captured is None and layout not in self._uncaptured:
+            self._uncaptured.add(layout)  # a capture that fails is not tried again
             plan.captured = slot.lane.capture(plan.run_stages)
-            slot.uncaptured.discard(layout)
+            self._uncaptured.discard(layout)
         slot.plans.move_to_end(layout)
         while len(slot.plans) > KEPT:
             slot.forget(next(iter(slot.plans)))
@@ -217,7 +218,6 @@ class _Slot:
     def __init__(self, lane: Lane) -> None:
         self.lane = lane
         self.plans: OrderedDict[Layout, _Plan] = OrderedDict()  # the last used comes last
-        self.uncaptured: set[Layout] = set()  # those that could not be
         self._image: Callable[[], _UnderWay | None] = lambda: None
 
     def forget(self, layout: Layout) -> None:

@@ -120,14 +120,7 @@ def _compiled(
     checkpoint: Checkpoint, precision: str, ranges: Quantization | None
 ) -> tuple[Any, bool]:
     """Compile the network, or take what an earlier start compiled; say whether it did."""
-    options = {
-        'PERFORMANCE_HINT': 'LATENCY',
-        'INFERENCE_PRECISION_HINT': TYPE_NAMES[precision],
-        'INFERENCE_NUM_THREADS': available_cores(),
-    }
-    if available_cores() < affinity():
-        # A quota names no cores. OpenVINO would take the first ones, as every other process does.
-        options['ENABLE_CPU_PINNING'] = False
+    options = _options(precision)
     key = _fingerprint(checkpoint, ranges, options)
     if (content := compiled_cache.read(key)) is not None:
         try:
@@ -140,6 +133,19 @@ def _compiled(
     compiled.export_model(stream)
     compiled_cache.write(key, stream.getvalue())
     return compiled, False
+
+
+def _options(precision: str) -> dict[str, Any]:
+    cores = available_cores()
+    options = {
+        'PERFORMANCE_HINT': 'LATENCY',
+        'INFERENCE_PRECISION_HINT': TYPE_NAMES[precision],
+        'INFERENCE_NUM_THREADS': cores,
+    }
+    if cores < affinity():
+        # A quota names no cores. OpenVINO would take the first ones, as every other process does.
+        options['ENABLE_CPU_PINNING'] = False
+    return options
 
 
 def _require_precision(compiled: Any, precision: str) -> None:

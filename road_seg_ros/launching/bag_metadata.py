@@ -56,13 +56,13 @@ def find_images(topic: str, topics: dict[str, str]) -> Images:
     for images in (Images(topic, 'raw'), Images(f'{topic}/compressed', 'compressed')):
         if topics.get(images.topic) == TYPES[images.transport]:
             return images
-    known = sorted(
-        # As image_topic takes it.
-        name.removesuffix('/compressed') if kind == TYPES['compressed'] else name
+    known = {name for name, kind in topics.items() if kind == TYPES['raw']}
+    known |= {  # as image_topic takes them
+        name.removesuffix('/compressed')
         for name, kind in topics.items()
-        if kind in TYPES.values()
-    )
+        if kind == TYPES['compressed'] and name.endswith('/compressed')
+    }
     raise ValueError(
         f'image_topic must name images of the bag, got {topic}: the bag has '
-        f'{", ".join(known) or "no images"}'
+        f'{", ".join(sorted(known)) or "no images"}'
     )
