@@ -30,12 +30,12 @@ class RoadProbability(nn.Module):
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """image: uint8 (N, H, W, 3) BGR -> road probability, float32 (N, H, W)."""
-        return torch.sigmoid(self.log_odds(self.arranged(image)))
+        return torch.sigmoid(self.log_odds_of_bgr(image))
 
-    def arranged(self, image: torch.Tensor) -> torch.Tensor:
-        """image: uint8 (N, H, W, 3) BGR -> uint8 (N, 3, H, W), the model's channel order."""
+    def log_odds_of_bgr(self, image: torch.Tensor) -> torch.Tensor:
+        """image: uint8 (N, H, W, 3) BGR -> log odds of road, float32 (N, H, W)."""
         image = image.permute(0, 3, 1, 2)
-        return image.flip(1) if self.bgr_to_rgb else image
+        return self.log_odds(image.flip(1) if self.bgr_to_rgb else image)
 
     def log_odds(self, image: torch.Tensor) -> torch.Tensor:
         """image: uint8 (N, 3, H, W), the model's channel order -> of road, float32 (N, H, W)."""
@@ -59,14 +59,14 @@ class TorchEngine(CpuEngine):
             raise EngineError(f'engine torch runs fp32 and bf16 on the CPU, not {precision}')
         super().__init__(info.input, precision)
         torch.set_num_threads(available_cores())
-        self._model = RoadProbability(network.to(DTYPES[precision]), info).eval()
-        self._model.to(memory_format=torch.channels_last)
+        model = RoadProbability(network.to(DTYPES[precision]), info).eval()
+        self._model = model.to(memory_format=torch.channels_last).log_odds_of_bgr
 
     def run(self, pixels: np.ndarray) -> np.ndarray:
         """uint8 (H, W, 3) BGR -> round(255 x road probability), uint8 (H, W)."""
         with torch.inference_mode():
             pixels = torch.from_numpy(np.require(pixels, requirements=('C', 'W')))[None]
-            log_odds = self._model.log_odds(self._model.arranged(pixels))[0]
+            log_odds = self._model(pixels)[0]
             self.require_finite(log_odds.numpy())  # here: an infinite one would be a probability
             probability = torch.sigmoid(log_odds)
         return cv2.convertScaleAbs(probability.numpy(), alpha=255.0)  # rounds
