@@ -284,9 +284,13 @@ def read(model_path: str | os.PathLike[str] = '') -> Checkpoint:
             f'{path} is not a complete .safetensors file ({error}); it was cut short, damaged or '
             'is another kind of file: copy it again'
         ) from error
+    return Checkpoint(path, _read_info(path, read_metadata(content)), content)
+
+
+def read_metadata(content: bytes) -> dict[str, str]:
+    """Return what the header of a whole .safetensors file says beside its tensors."""
     header_bytes = int.from_bytes(content[:8], 'little')
-    metadata = json.loads(content[8 : 8 + header_bytes]).get('__metadata__') or {}
-    return Checkpoint(path, _read_info(path, metadata), content)
+    return json.loads(content[8 : 8 + header_bytes]).get('__metadata__') or {}
 
 
 def _find_in_package(uri: str) -> Path:

@@ -18,8 +18,6 @@ from typing import Any
 
 BAG_SUFFIXES = ('.mcap', '.db3')
 GROUND_TRUTH_TOPIC = '/ground_truth/mask'  # mono8: 255 road, 0 not road, 127 not scored
-
-
 IMAGE_TYPES = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
 ANSWER = re.compile(r'.*/road_seg/(mask|confidence|overlay(/compressed)?)')  # of a road_seg_node
 

@@ -93,8 +93,6 @@ class ResultBag:
         self._end_thread()
         if self._error is not None:
             raise self._recorder_error()
-        if self._video is not None:
-            self._video.close()
         try:
             self._writer.close()
         except OSError as error:
@@ -104,8 +102,6 @@ class ResultBag:
     def abort(self) -> None:
         """End without completing anything."""
         self._end_thread()
-        if self._video is not None:
-            self._video.close()
         self._writer.abort()
 
     def _open(self, topics: list[Topic]) -> None:
@@ -183,8 +179,11 @@ class ResultBag:
                 self._error = error
 
     def _end_thread(self) -> None:
+        """End it, and the video that it writes."""
         self._items.put(None)
         self._thread.join()
+        if self._video is not None:
+            self._video.close()
 
     def _recorder_error(self) -> RecorderError:
         return RecorderError(f'cannot write {self._out.name}: {self._error}')

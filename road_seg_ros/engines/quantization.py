@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from safetensors import SafetensorError, deserialize
 
-from road_seg_ros.checkpoint import Checkpoint
+from road_seg_ros.checkpoint import Checkpoint, read_metadata
 from road_seg_ros.engines import EngineError
 
 SUFFIX = '.int8.safetensors'
@@ -95,8 +95,7 @@ def save(path: Path, quantization: Quantization) -> None:
 
 def _parse(content: bytes) -> Quantization:
     tensors = deserialize(content)
-    header_bytes = int.from_bytes(content[:8], 'little')
-    metadata = json.loads(content[8 : 8 + header_bytes]).get('__metadata__') or {}
+    metadata = read_metadata(content)
     if (metadata.get('format'), metadata.get('format_version')) != (FORMAT, FORMAT_VERSION):
         raise ValueError(f'it is not {FORMAT} of version {FORMAT_VERSION}')
     ranges = {}
