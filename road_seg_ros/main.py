@@ -62,6 +62,9 @@ def _end_on_signals() -> None:
         os._exit(0)
 
     threading.Thread(target=end_after_grace, name='end_after_grace', daemon=True).start()
+    # Python drops the exit, with a traceback, if a __del__ is running at that moment. What runs
+    # then ends otherwise: _run asks whether it was told to stop, rclpy ends its spin by itself.
+    sys.unraisablehook = _report_unless_exit
 
 
 def _told_to_stop() -> bool:
@@ -75,6 +78,11 @@ def _exit_once(*_: object) -> NoReturn:
     # Not KeyboardInterrupt: when one passes through an extension module that is being imported,
     # Python remembers it and ends with SIGINT even though it was caught.
     sys.exit(0)
+
+
+def _report_unless_exit(dropped: sys.UnraisableHookArgs) -> None:
+    if not isinstance(dropped.exc_value, SystemExit):
+        sys.__unraisablehook__(dropped)
 
 
 def _run(args: list[str] | None) -> int:
@@ -96,6 +104,8 @@ def _run(args: list[str] | None) -> int:
         return 1
     node = None
     try:
+        if _told_to_stop():  # before rclpy could hear of it
+            return 0
         # Seconds that a lifecycle manager would otherwise wait for at the first configure.
         engines.preload()
         node = RoadSegNode()

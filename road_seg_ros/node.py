@@ -314,3 +314,5 @@ class RoadSegNode(LifecycleNode):
         """Free everything, then the node."""
         self._release()
         super().destroy_node()
+        # rclpy leaves it to the garbage collector; until then the graph would show the node.
+        self._state_machine.destroy_when_not_in_use()

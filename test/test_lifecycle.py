@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from collections.abc import Callable
@@ -77,6 +78,17 @@ def test_the_transitions_of_a_state_are_told(client: Client, tiny_model: Path) -
         response = client.ask(GetAvailableTransitions, 'get_available_transitions', request)
         told = {t.transition.label for t in response.available_transitions}
         assert {'deactivate', 'shutdown'} <= told
+
+
+def test_a_destroyed_node_leaves_the_graph(client: Client) -> None:
+    gc.collect()
+    gc.disable()  # the collector would do it late, and by chance
+    try:
+        with running_node(start=False):
+            wait_for(lambda: 'road_seg' in client.get_node_names(), 'the node to appear')
+        wait_for(lambda: 'road_seg' not in client.get_node_names(), 'the node to leave')
+    finally:
+        gc.enable()
 
 
 def test_ten_rounds_leak_nothing(client: Client, image: np.ndarray) -> None:

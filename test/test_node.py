@@ -664,6 +664,36 @@ main.main()
     assert (result.returncode, result.stderr) == (0, '')
 
 
+@pytest.mark.parametrize('moment', ['rclpy.init', 'engines.preload', 'rclpy.task.Future.done'])
+def test_a_signal_while_an_object_is_destroyed_ends_the_node_too(
+    tiny_model: Path, moment: str
+) -> None:
+    # Before ROS, while the libraries load, and in the spin: there Python drops a signal's exit.
+    owner, _, function = moment.rpartition('.')
+    program = f"""
+import os, signal
+from road_seg_ros import engines, main
+import rclpy, rclpy.task
+class Destroyed:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        print('destroyed')
+original = {owner}.{function}
+def wrapped(*arguments, **options):
+    {owner}.{function} = original
+    Destroyed()
+    return original(*arguments, **options)
+{owner}.{function} = wrapped
+main.GRACE_S = 60.0  # nobody waits for that
+main.main(['--ros-args', '-p', 'engine:=torch', '-p', 'model_path:={tiny_model}'])
+"""
+    result = subprocess.run(
+        [sys.executable, '-c', program], capture_output=True, text=True, timeout=30
+    )
+    assert result.returncode == 0, result
+    assert 'Traceback' not in result.stderr + result.stdout
+
+
 @pytest.mark.parametrize('stop', [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize('after_s', [0.0, 0.3, 1.0, 2.0])
 def test_a_signal_during_start_up_ends_the_node(
