@@ -211,7 +211,7 @@ def evaluate(
     rate: float | None = None,
     topic: str = '',
     truth_topic: str = GROUND_TRUTH_TOPIC,
-    attach: str = '',
+    attach: str | None = None,
     camera_topic: str = '',
     node_arguments: list[str] | None = None,
 ) -> Result:
@@ -219,7 +219,7 @@ def evaluate(
     Send the labelled images of a bag through a road_seg_node.
 
     rate: of the recording's pace; None to send each image once the last is answered. topic: of the
-    images, the one with most of them if empty. attach: name of a node that runs already; empty to
+    images, the one with most of them if empty. attach: name of a node that runs already; None to
     start one, with node_arguments. camera_topic: where the attached one listens. BagError,
     EvaluationError or NodeError says what is wrong.
     """
@@ -299,11 +299,6 @@ def main(arguments: list[str] | None = None) -> int:
     args = parser.parse_args(own)
     if args.rate is not None and not 0 < args.rate < math.inf:
         parser.error(f'--rate must be above 0, not {args.rate}')
-    if args.attach:
-        try:
-            args.attach = full_node_name(args.attach)
-        except ValueError as error:
-            parser.error(f'--attach: {error}')
     if args.attach and node_arguments:
         parser.error('arguments after -- are for the node that is started, --attach starts none')
     interrupt_on_sigterm()
@@ -353,7 +348,7 @@ def _parser() -> argparse.ArgumentParser:
         '--attach',
         nargs='?',
         const=NODE,
-        default='',
+        type=full_node_name,
         metavar='NODE',
         help=f'use a node that runs already, {NODE} unless named, instead of starting one',
     )

@@ -15,8 +15,8 @@ import time
 from typing import NoReturn
 
 from road_seg_ros import memory
+from road_seg_ros.stop import STOP_SIGNALS
 
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 GRACE_S = 1.5  # from a signal to the end, whatever goes on; the promise is two seconds
 
 

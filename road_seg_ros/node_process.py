@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import re
@@ -97,10 +98,16 @@ def wait_for_node(
 
 
 def full_node_name(name: str) -> str:
-    """Return a node's name with its namespace, as `/road_seg`. ValueError if it cannot be one."""
+    """
+    Return a node's name with its namespace, as `/road_seg`. The type of an argument.
+
+    argparse.ArgumentTypeError if it cannot be one.
+    """
     full = f'/{name.strip("/")}'
     if not re.fullmatch(r'(/[A-Za-z_][A-Za-z0-9_]*)+', full):
-        raise ValueError(f'a node has a name like /road_seg or /front/road_seg, not {name!r}')
+        raise argparse.ArgumentTypeError(
+            f'a node has a name like /road_seg or /front/road_seg, not {name!r}'
+        )
     return full
 
 

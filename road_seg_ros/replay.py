@@ -126,7 +126,10 @@ def _parser() -> argparse.ArgumentParser:
         'overlay.mp4',
     )
     parser.add_argument(
-        '--node', default='/road_seg', help='whose results --save records, default /road_seg'
+        '--node',
+        type=full_node_name,
+        default='/road_seg',
+        help='whose results --save records, default /road_seg',
     )
     return parser
 
@@ -142,10 +145,6 @@ def _check(args: argparse.Namespace) -> None:
         _parser().error(f'--duration must be above 0, not {args.duration}')
     if args.clock and not 0 < args.clock < math.inf:
         _parser().error(f'--clock must be above 0, not {args.clock}')
-    try:
-        args.node = full_node_name(args.node)
-    except ValueError as error:
-        _parser().error(f'--node: {error}')
     if args.save and args.loop:
         _parser().error('--save ends with the bag, --loop never; leave out one of them')
 
