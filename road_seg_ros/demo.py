@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import math
 import sys
 import time
 from collections.abc import Iterable
@@ -199,7 +200,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument('--seed', type=int, default=0, help='of the synthetic drive')
     own, node_arguments = split_at_dashes(sys.argv[1:] if arguments is None else arguments)
     args = parser.parse_args(own)
-    if args.rate <= 0 or args.frames < 1:
+    if not 0 < args.rate < math.inf or args.frames < 1:
         parser.error('--rate must be above 0 and --frames at least 1')
     interrupt_on_sigterm()
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 JPEG_START, JPEG_END = b'\xff\xd8\xff', b'\xff\xd9'
-PNG_START = b'\x89PNG\r\n\x1a\n'
+PNG_START, PNG_END = b'\x89PNG\r\n\x1a\n', b'IEND'
 JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # markers that carry the size
 JPEG_BARE = frozenset((0x00, 0x01, *range(0xD0, 0xD8)))  # markers that nothing belongs to
 
@@ -22,6 +22,8 @@ def read_size(data: bytes) -> tuple[int, int]:
 def _png_size(data: bytes) -> tuple[int, int]:
     if len(data) < 24 or data[12:16] != b'IHDR':
         raise ValueError('the PNG has no header')
+    if data.rfind(PNG_END) < 0:  # OpenCV would say so on stderr, every time
+        raise ValueError('the PNG is truncated')
     return struct.unpack_from('>II', data, 16)
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
-from rclpy.topic_endpoint_info import TopicEndpointInfo
 from sensor_msgs.msg import CompressedImage, Image
 
 from road_seg_ros.conversion import choose_conversion
@@ -19,6 +18,9 @@ try:
     from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
 except ImportError:  # Humble
     from rclpy.qos_event import SubscriptionEventCallbacks, UnsupportedEventTypeError
+
+if TYPE_CHECKING:  # in another module after Kilted
+    from rclpy.topic_endpoint_info import TopicEndpointInfo
 
 TOPIC = 'camera/image_raw'
 NAME_UNKNOWN = '_NODE_NAME_UNKNOWN_'  # as rmw has it

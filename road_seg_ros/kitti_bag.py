@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import signal
 import sys
 import time
 from collections import deque
@@ -23,6 +22,7 @@ from pathlib import Path
 from road_seg_ros.bags.whole_folder import OutputError, whole_folder
 from road_seg_ros.image_files import SourceError
 from road_seg_ros.pictures import Choices, Picture, Recording, Shot, open_recording
+from road_seg_ros.stop import interrupt_on_sigterm
 
 CAMERA_TOPIC = '/camera/image_raw'
 RATES_HZ = (0.001, 1000.0)
@@ -95,7 +95,7 @@ def _require_same_size(picture: Picture, first: Picture) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Read the command line and write the bag. Returns the exit status."""
     args = _parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: nothing is left
+    interrupt_on_sigterm()  # as Ctrl-C: nothing is left
     started = time.monotonic()
     try:
         choices = _check(args)

@@ -9,11 +9,14 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
+from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from std_srvs.srv import SetBool
@@ -57,6 +60,9 @@ class RoadSegNode(LifecycleNode):
         }
 
         super().__init__(NODE_NAME, **node_arguments)
+        self._service_change_state.callback = partial(
+            self._on_change_state, self._service_change_state.callback
+        )
         self._settings = parameters.declare(self)
         self.add_on_set_parameters_callback(self._on_set_parameters)
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
@@ -70,6 +76,15 @@ class RoadSegNode(LifecycleNode):
         return self._settings.autostart
 
     # Lifecycle
+
+    def _on_change_state(self, change: Callable[..., Any], request: Any, response: Any) -> Any:
+        try:
+            return change(request, response)
+        except rclpy_implementation.RCLError:  # before Kilted rclpy lets it end the spin
+            state = self._state_machine.current_state[1]
+            self.get_logger().error(f'no transition {request.transition.id} from state {state}')
+            response.success = False
+            return response
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the model and open the topics."""
