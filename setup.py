@@ -18,13 +18,21 @@ def files(folder, *patterns):
 
 
 # The ROS 2 wheels on PyPI are a community build: for demo, tests and CI, so pinned exactly.
-ROS_WHEELS = [
+KILTED_WHEELS = [
     'ros-rclpy==9.1.2',
     'ros-lifecycle-msgs==2.3.0',
     'ros-std-srvs==5.5.1',
     'ros-sensor-msgs==5.5.1',
     'ros-diagnostic-msgs==5.5.1',
     'ros-rmw-fastrtps-cpp==9.3.3',
+]
+JAZZY_WHEELS = [
+    'ros-rclpy==7.1.6',
+    'ros-lifecycle-msgs==2.0.3',
+    'ros-std-srvs==5.3.6',
+    'ros-sensor-msgs==5.3.6',
+    'ros-diagnostic-msgs==5.3.6',
+    'ros-rmw-fastrtps-cpp==8.4.3',
 ]
 
 setup(
@@ -85,7 +93,8 @@ setup(
             'rosbags-image>=0.10',
             'ruff>=0.13',
         ],
-        'ros': ROS_WHEELS,
+        'ros': KILTED_WHEELS,
+        'ros-jazzy': JAZZY_WHEELS,
     },
     entry_points={
         'console_scripts': [

@@ -1,4 +1,4 @@
-"""constraints.txt names one version of everything that setup.py asks for."""
+"""constraints.txt names one version of everything that setup.py asks for and does not pin."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CONSTRAINTS = [Requirement(line) for line in LINES if line and not line.startswi
 
 @pytest.fixture
 def required(monkeypatch: pytest.MonkeyPatch) -> list[Requirement]:
-    """Return the direct dependencies of setup.py, of all extras."""
+    """Return the direct dependencies of setup.py, of all extras, that it does not pin."""
     given: dict = {}
     recorder = SimpleNamespace(
         setup=lambda **keywords: given.update(keywords), find_packages=lambda **_: []
@@ -31,6 +31,7 @@ def required(monkeypatch: pytest.MonkeyPatch) -> list[Requirement]:
         Requirement(text)
         for texts in (given['install_requires'], *given['extras_require'].values())
         for text in texts
+        if '==' not in text
     ]
 
 
