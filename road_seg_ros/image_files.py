@@ -74,14 +74,21 @@ def read_image(path: Path) -> np.ndarray | None:
     return decode_image(np.fromfile(path, np.uint8))  # not cv2.imread, which prints a warning
 
 
-def decode_image(data: np.ndarray) -> np.ndarray | None:
-    """Return the pixels of an encoded image (uint8 bytes) as uint8 (H, W, 3) BGR, or None."""
-    return cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+def decode_image(data: np.ndarray, flags: int = cv2.IMREAD_COLOR) -> np.ndarray | None:
+    """
+    Return the pixels of an encoded image (uint8 bytes), or None if it is not one.
+
+    uint8 (H, W, 3) BGR, unless OpenCV's flags say otherwise.
+    """
+    try:
+        return cv2.imdecode(data, flags) if data.size else None
+    except cv2.error:  # it claims more pixels than OpenCV takes
+        return None
 
 
 def is_turned(data: np.ndarray) -> bool:
     """Whether `decode_image` turns or mirrors what is stored (uint8 bytes), as Exif may ask."""
     if b'Exif' not in data.tobytes():
         return False
-    stored = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    stored = decode_image(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     return stored is not None and not np.array_equal(stored, decode_image(data))

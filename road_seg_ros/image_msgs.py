@@ -108,6 +108,7 @@ def _pixels(message: Image) -> np.ndarray:
         raise ImageError(f'the image is {width}x{height}, it has no pixels')
     if (layout.even_width and width % 2) or (layout.rows_per_2 == 3 and height % 2):
         raise ImageError(f'{message.encoding} needs even sides, the image is {width}x{height}')
+    _require_colours(message.encoding, height, width)
     itemsize = np.dtype(layout.dtype).itemsize
     row_bytes = width * layout.channels * itemsize
     if step < row_bytes:
@@ -126,6 +127,11 @@ def _pixels(message: Image) -> np.ndarray:
     pixels = np.ndarray(shape, dtype, memoryview(message.data).cast('B'), strides=strides)
     # A step may be odd, which numpy understands and OpenCV does not.
     return pixels if itemsize == 1 else pixels.astype(layout.dtype)
+
+
+def _require_colours(encoding: str, height: int, width: int) -> None:
+    if encoding.startswith('bayer') and min(height, width) < 3:  # OpenCV would make it black
+        raise ImageError(f'{encoding} needs 3x3 pixels at least, the image is {width}x{height}')
 
 
 def compressed_to_bgr(message: CompressedImage) -> np.ndarray:
@@ -153,7 +159,10 @@ def compressed_to_bgr(message: CompressedImage) -> np.ndarray:
         raise ImageError(f'{_compressed(message)} cannot be decoded: {error.err}') from error
     if image is None:
         raise ImageError(f'{_compressed(message)} cannot be decoded: it is damaged')
-    return opencv_to_bgr(image, bayer[1]) if image.ndim == 2 else image
+    if image.ndim == 3:
+        return image
+    _require_colours(bayer[1], height, width)
+    return opencv_to_bgr(image, bayer[1])
 
 
 def to_image(pixels: np.ndarray, encoding: str, header: Header) -> Image:

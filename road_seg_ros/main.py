@@ -14,7 +14,7 @@ import threading
 import time
 from typing import NoReturn
 
-from road_seg_ros import memory
+from road_seg_ros import memory, openmp
 from road_seg_ros.stop import STOP_SIGNALS
 
 GRACE_S = 1.5  # from a signal to the end, whatever goes on; the promise is two seconds
@@ -28,6 +28,7 @@ def main(args: list[str] | None = None) -> NoReturn:
     has been logged.
     """
     memory.use_one_heap()  # before any thread
+    openmp.wait_asleep()
     _end_on_signals()
     try:
         status = _run(args)

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import array
 import struct
-import zlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
+from pngs import png
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
@@ -74,18 +74,6 @@ def _odd(encoding: str, height: int = 0, width: int = 0) -> Malformed:
             'width': w // 2 * 2 - width,
         },
     )
-
-
-def _png_chunk(name: bytes, content: bytes) -> bytes:
-    checksum = zlib.crc32(name + content)
-    return struct.pack('>I', len(content)) + name + content + struct.pack('>I', checksum)
-
-
-def png(width: int, height: int, pixels: bytes = b'') -> bytes:
-    """Return a PNG of 1 bit per pixel that claims a size and has these bytes as its rows."""
-    header = struct.pack('>IIBBBBB', width, height, 1, 0, 0, 0, 0)
-    chunks = ((b'IHDR', header), (b'IDAT', zlib.compress(pixels)), (b'IEND', b''))
-    return b'\x89PNG\r\n\x1a\n' + b''.join(_png_chunk(*chunk) for chunk in chunks)
 
 
 def jpeg(picture: np.ndarray, width: int | None = None, height: int | None = None) -> bytes:
@@ -192,6 +180,12 @@ MALFORMED = [
     _odd('nv12', height=1),
     _odd('nv12', height=1, width=1),
     _raw(
+        'Bayer without a whole pattern',
+        '2x9',
+        'bayer_rggb8 needs 3x3 pixels',
+        lambda h, w: {'encoding': 'bayer_rggb8', 'height': 9, 'width': 2, 'step': 2, 'data': 18},
+    ),
+    _raw(
         'nv12 without chroma',
         'all of it',
         SHORT,
@@ -268,6 +262,7 @@ MALFORMED_COMPRESSED = [
     _compressed('truncated', 'JPEG, half', 'truncated', lambda p: jpeg(p)[: len(jpeg(p)) // 2]),
     _compressed('truncated', 'JPEG, a byte', 'truncated', lambda p: jpeg(p)[:-1]),
     _compressed('truncated', 'JPEG, in its header', NO_HEADER, lambda p: jpeg(p)[:50]),
+    _compressed('truncated', 'PNG, its end', 'truncated', lambda p: _encode('.png', p)[:-12]),
     _compressed('truncated', 'PNG, a byte', DAMAGED, lambda p: _encode('.png', p)[:-1]),
     _compressed('truncated', 'PNG, in its header', NO_HEADER, lambda p: _encode('.png', p)[:20]),
     _compressed('damaged', 'PNG, its header', DAMAGED, lambda p: _damaged(_encode('.png', p), 18)),
@@ -276,6 +271,13 @@ MALFORMED_COMPRESSED = [
     _compressed('zero size', 'PNG', DAMAGED, lambda p: png(0, 0), 'png'),
     _compressed('zero size', 'JPEG, width', DAMAGED, lambda p: jpeg(p, width=0)),
     _compressed('zero size', 'JPEG, height', DAMAGED, lambda p: jpeg(p, height=0)),
+    _compressed(
+        'Bayer without a whole pattern',
+        'PNG',
+        'needs 3x3 pixels',
+        lambda p: _encode('.png', p[:2, :9, 0]),
+        'bayer_gbrg8; png compressed ',
+    ),
     _compressed('missing pixels', 'PNG', DAMAGED, lambda p: png(8, 8), 'png'),
     _compressed('huge size', 'PNG', 'claims 30000x30000', lambda p: png(30000, 30000), 'png'),
     _compressed('huge size', 'PNG, 2**31', 'claims', lambda p: png(2**31 - 1, 2**31 - 1), 'png'),

@@ -106,6 +106,33 @@ def test_a_gpu_that_is_not_there_has_no_memory(monkeypatch: pytest.MonkeyPatch) 
     assert np.isnan(machine.gpu_used_mb('cuda:0'))
 
 
+@pytest.mark.parametrize('answer', ['[N/A]', '[Insufficient Permissions]', ''])
+def test_a_gpu_that_tells_nothing_has_no_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str
+) -> None:
+    _fake_nvidia_smi(tmp_path, monkeypatch, f"echo '{answer}'")
+    assert np.isnan(machine.gpu_used_mb('cuda:0'))
+
+
+@pytest.mark.parametrize(
+    ('visible', 'device', 'gpu'),
+    [('', 'cuda:1', '1'), ('2,5', 'cuda:1', '5'), ('2', 'cuda:0', '2'), ('2', 'cuda', '2')],
+)
+def test_a_gpus_memory_is_that_of_the_visible_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, visible: str, device: str, gpu: str
+) -> None:
+    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', visible)
+    _fake_nvidia_smi(tmp_path, monkeypatch, f'[[ "$*" == *"--id {gpu}" ]] && echo "300 MiB"')
+    assert machine.gpu_used_mb(device) == pytest.approx(314.57, abs=0.01)
+
+
+def _fake_nvidia_smi(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    program = folder / 'nvidia-smi'
+    program.write_text(f'#!/bin/bash\n{script}\n')
+    program.chmod(0o755)
+    monkeypatch.setenv('PATH', str(folder), prepend=os.pathsep)
+
+
 # Engines
 
 

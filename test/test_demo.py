@@ -13,7 +13,7 @@ import pytest
 from graph import RELIABLE, Client, ros
 from sensor_msgs.msg import Image
 
-from road_seg_ros import synthetic
+from road_seg_ros import demo, synthetic
 from road_seg_ros.bags.recorder import Recorder, RecorderError, Video, contact_sheet
 
 
@@ -134,6 +134,14 @@ def test_a_recording_is_replaced_and_nothing_else_is(tmp_path: Path) -> None:
         recorder.add('mask', name, np.zeros((4, 4), np.uint8))
         recorder.close()
     assert [path.name for path in (tmp_path / 'out' / 'masks').iterdir()] == ['after.png']
+
+
+@pytest.mark.parametrize('rate', ['0', 'nan', 'inf'])
+def test_a_rate_that_is_none_is_a_usage_error(rate: str, capsys) -> None:
+    with pytest.raises(SystemExit) as end:
+        demo.main(['--rate', rate])
+    assert end.value.code == 2
+    assert '--rate must be above 0' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('rate', [0.001, 66.6667, 89.9713, 119.9931, 1234.5678])

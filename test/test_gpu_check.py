@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -148,6 +149,19 @@ def test_a_part_that_raises_is_a_finding_and_the_others_go_on(tmp_path: Path, ca
     assert report['findings']['breaks'][1]['found'] == 'RuntimeError: CUDA error: too hot'
     assert report['findings']['works'][0]['passed']
     assert 'FAIL  breaks: RuntimeError: CUDA error: too hot' in capsys.readouterr().out
+
+
+def test_what_is_logged_after_a_training_goes_where_it_went_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    monkeypatch.setattr(logging.root, 'handlers', [])
+    for run in ('first', 'second'):
+        with open(tmp_path / 'log', 'a') as log, gpu_check.quiet(log):
+            logging.basicConfig(level=logging.INFO, format='%(message)s')  # as training does
+            logging.getLogger('training').info(run)
+    logging.getLogger('training').warning('later')
+    assert (tmp_path / 'log').read_text() == 'first\nsecond\n'
+    assert 'Logging error' not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from pngs import png
 
 from road_seg_ros.metrics import NOT_ROAD, NOT_SCORED, ROAD
 from training.kitti_road import DataError, Pair, find_pairs, has_kitti, read_all, split_fold
@@ -137,6 +138,7 @@ def test_bad_files_are_counted_and_named_together(folder: Path) -> None:
     (images / 'um_000001.png').write_bytes(b'no picture')
     (images / 'um_000002.png').write_bytes(b'')
     cv2.imwrite(str(images / 'um_000003.png'), np.zeros((5, 6, 3), np.uint8))
+    (images / 'um_000004.png').write_bytes(png(10**5, 10**5))  # OpenCV raises
     cv2.imwrite(str(labels / 'uu_road_000001.png'), np.zeros((94, 310, 3), np.uint8))
     green = np.full((94, 310, 3), (0, 128, 0), np.uint8)
     cv2.imwrite(str(labels / 'uu_road_000002.png'), green)
@@ -146,10 +148,11 @@ def test_bad_files_are_counted_and_named_together(folder: Path) -> None:
     with pytest.raises(DataError) as error:
         read_all(find_pairs(folder))
     text = str(error.value)
-    assert '6 of 30 pairs are bad' in text
+    assert '7 of 30 pairs are bad' in text
     for words in (
         'um_000001.png cannot be decoded',
         'um_000002.png cannot be decoded',
+        'um_000004.png cannot be decoded',
         'um_road_000003.png is 310x94, its image 6x5',
         'uu_road_000001.png has no pixel with red > 0',
         'uu_road_000002.png has 29140 pixels of unexpected colours, the first #008000',

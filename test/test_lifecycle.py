@@ -14,11 +14,13 @@ import pytest
 from graph import Client, ReplacedEngine, node_process, running_node, wait_for
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetAvailableTransitions, GetState
+from rclpy.lifecycle.node import LifecycleNodeMixin
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image
 
 from road_seg_ros import synthetic
 from road_seg_ros.engines import Engine, Segmentation, Wanted
+from road_seg_ros.node import RoadSegNode
 
 CONFIGURE = Transition.TRANSITION_CONFIGURE
 CLEANUP = Transition.TRANSITION_CLEANUP
@@ -70,6 +72,21 @@ def test_every_transition_from_every_state(client: Client, tiny_model: Path, sta
             end = LEADS_TO.get((state, transition))
             assert _change(client, transition) == (end is not None)
             assert _state(client) == (end or state)
+
+
+def test_an_impossible_transition_does_not_end_the_node_where_rclpy_lets_it(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As before Kilted, which catches what the state machine raises."""
+
+    def change(node: RoadSegNode, request: ChangeState.Request, response: object) -> object:
+        node._state_machine.trigger_transition_by_id(request.transition.id, True)
+        return response
+
+    monkeypatch.setattr(LifecycleNodeMixin, '_LifecycleNodeMixin__on_change_state', change)
+    with running_node(start=False):
+        assert not _change(client, ACTIVATE)
+        assert _state(client) == 'unconfigured'
 
 
 def test_the_transitions_of_a_state_are_told(client: Client, tiny_model: Path) -> None:

@@ -727,6 +727,22 @@ def test_a_cv_bridge_that_crashes_costs_a_warning(
     assert output.count("cv_bridge does not work: its process ends with 'Aborted'") == 1, output
 
 
+@pytest.mark.parametrize(('chosen', 'policy'), [('', 'PASSIVE'), ('active', 'ACTIVE')])
+def test_the_threads_of_pytorch_sleep_while_they_wait(
+    client: Client, tiny_model: Path, chosen: str, policy: str
+) -> None:
+    environment = {n: v for n, v in os.environ.items() if n != 'OMP_WAIT_POLICY'}
+    environment['OMP_DISPLAY_ENV'] = 'TRUE'  # OpenMP tells when it is loaded
+    if chosen:
+        environment['OMP_WAIT_POLICY'] = chosen
+    arguments = ('-p', f'model_path:={tiny_model}', '-p', 'engine:=torch')
+    with node_process(*arguments, env=environment) as process:
+        client.wait_for_status('waiting for the first image')
+        process.send_signal(signal.SIGINT)
+        output = process.communicate(timeout=20)[0]
+    assert f"OMP_WAIT_POLICY = '{policy}'" in output, output
+
+
 def test_autostart_false_waits_for_a_manager(client: Client, tiny_model: Path) -> None:
     with node_process('-p', f'model_path:={tiny_model}', '-p', 'autostart:=false') as process:
         client.wait_for_status('inactive: lifecycle state unconfigured')

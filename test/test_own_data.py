@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from pngs import png
 
 from road_seg_ros.metrics import NOT_ROAD, NOT_SCORED, ROAD
 from training import own_data
@@ -74,6 +75,7 @@ def test_without_a_value_for_it_everything_is_scored(folders, tmp_path: Path) ->
         (lambda i, m: (i / 'a.png').write_bytes(b'no'), 'cannot be decoded'),
         (lambda i, m: (m / 'a.png').write_bytes(b'no'), 'cannot be decoded'),
         (lambda i, m: (m / 'a.png').write_bytes(b''), 'a.png cannot be decoded'),
+        (lambda i, m: (m / 'a.png').write_bytes(png(10**5, 10**5)), 'a.png cannot be decoded'),
         (
             lambda i, m: cv2.imwrite(str(m / 'a.png'), np.full((20, 30, 3), (1, 2, 3), np.uint8)),
             'a.png has 3 channels of uint8; a mask is a grey PNG',

@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
+from torch.utils.data import BatchSampler, DataLoader, Dataset, SequentialSampler
 
 from training import throughput
 
@@ -37,6 +39,33 @@ def test_a_rate_leaves_out_the_warm_up() -> None:
     batches = ((range(5), None) for _ in range(100))
     rate = throughput._rate(batches, lambda _: time.sleep(next(slow_start, 0.01)), 10)
     assert 60 < rate < 500  # five images in a little over 10 ms; below 45 with the slow ones
+
+
+class _Slow(Dataset):
+    """Each item takes 50 ms; eight workers have 160 a second, and 16 ready before anyone asks."""
+
+    def __len__(self) -> int:
+        return 1000
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        time.sleep(0.05)
+        return torch.zeros(1)
+
+
+class _Batches(BatchSampler):
+    def set_epoch(self, epoch: int) -> None:
+        pass
+
+
+def test_what_was_ready_before_is_no_rate() -> None:
+    dataset = _Slow()
+    loader = DataLoader(
+        dataset,
+        batch_sampler=_Batches(SequentialSampler(dataset), 1, drop_last=False),
+        num_workers=8,
+    )
+    # No faster than the workers are, give or take the batch that each is about to hand over.
+    assert throughput._loader_rate(loader, lambda _: None, 2) < 1.15 * 8 / 0.05
 
 
 def test_an_unknown_setting_is_one_line(kitti_like: Path, capsys) -> None:

@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -24,7 +25,7 @@ from road_seg_ros.metrics import NOT_SCORED
 from training import config, evaluate, train
 from training.callbacks import Average
 from training.config import TrainingConfig
-from training.road_training import RoadTraining
+from training.road_training import RoadTraining, TrainingError
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = ROOT / 'training' / 'configs'
@@ -409,6 +410,14 @@ def test_a_loss_that_is_not_finite_says_what_to_lower(
     assert re.search('error: the loss is (nan|inf) in epoch 1; lower lr', capsys.readouterr().err)
 
 
+def test_an_answer_that_is_not_finite_says_what_to_lower() -> None:
+    module = RoadTraining(FCN8(0.1, 'none'), TrainingConfig())
+    torch.nn.init.constant_(module.network.score3.bias, np.nan)  # by the epoch's last step
+    image, label = torch.zeros((1, 3, 64, 64), dtype=torch.uint8), torch.zeros((1, 64, 64))
+    with pytest.raises(TrainingError, match='an answer is nan in epoch 1; lower lr'):
+        module.validation_step((image, label), 0)
+
+
 def test_frozen_blocks_keep_their_start_and_the_rest_learns() -> None:
     settings = TrainingConfig(frozen_blocks=2, lovasz=0.5, boundary=1.0, loss='sigmoid')
     module = RoadTraining(FCN8(0.1, 'none'), settings)
@@ -423,13 +432,21 @@ def test_frozen_blocks_keep_their_start_and_the_rest_learns() -> None:
         assert torch.equal(parameter, before[name]) == frozen, name
 
 
-def test_out_of_memory_says_what_to_lower(
-    kitti_like: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
-) -> None:
-    def full(*arguments: Any) -> None:
-        torch.empty(2**60)
+def _too_much() -> None:
+    torch.empty(2**60)
 
-    monkeypatch.setattr(RoadTraining, 'training_step', full)
+
+def _cublas_refuses() -> None:
+    raise RuntimeError(
+        'CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`'
+    )
+
+
+@pytest.mark.parametrize('full', [_too_much, _cublas_refuses])
+def test_out_of_memory_says_what_to_lower(
+    kitti_like: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys, full
+) -> None:
+    monkeypatch.setattr(RoadTraining, 'training_step', lambda *_: full())
     assert _train(kitti_like, tmp_path, 'epochs=1', 'validate_every=1') == 1
     error = capsys.readouterr().err
     assert 'error: out of memory' in error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -125,6 +126,9 @@ class TrainingConfig:
         _one_of('backbone', self.backbone, BACKBONES)
         _one_of('head', self.head, tuple(HEADS))
         _one_of('precision', self.precision, PRECISIONS)
+        for name, value in dataclasses.asdict(self).items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ConfigError(f'{name} must be finite, got {value}')
         for name in AT_LEAST_1:
             if getattr(self, name) < 1:
                 raise ConfigError(f'{name} must be at least 1, got {getattr(self, name)}')
@@ -156,6 +160,8 @@ class TrainingConfig:
                 'folds must be 0 or at least 2, and fold in [-1, folds), got '
                 f'{self.folds} and {self.fold}'
             )
+        if self.seed >= 2**32:
+            raise ConfigError(f'seed must be below 2**32, got {self.seed}')
         if self.width > 4:
             raise ConfigError(f'width must be at most 4, got {self.width}')
         augments = self.augmentation in MOVING_CAMERAS

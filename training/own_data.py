@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from road_seg_ros.frames import list_files, read_image
+from road_seg_ros.image_files import decode_image, list_files, read_image
 from road_seg_ros.metrics import NOT_ROAD, NOT_SCORED, ROAD
 from training.kitti_road import IMAGE_SUFFIXES, DataError
 
@@ -97,8 +97,7 @@ def _by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
 
 def _read_label(path: Path, not_scored: int | None) -> np.ndarray:
     """Return a mask as a label, uint8 (H, W) of NOT_ROAD, ROAD and NOT_SCORED."""
-    data = np.fromfile(path, np.uint8)
-    mask = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
+    mask = decode_image(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
     if mask is None:
         raise DataError(f'{path} cannot be decoded as an image')
     if mask.ndim == 3 and mask.shape[2] == 3 and not np.any(mask != mask[..., :1]):

@@ -73,19 +73,21 @@ class RoadTraining(lightning.LightningModule):
         images, labels = batch
         loss = self.loss(self(images), images, labels.long()).mean()
         self._last_loss = loss.detach()
-        self.log('loss', loss, prog_bar=True, on_step=True, on_epoch=True, sync_dist=True)
+        self.log('loss_step', loss, prog_bar=True)
+        self.log('loss_epoch', loss, prog_bar=True, on_step=False, on_epoch=True, sync_dist=True)
         return loss
 
     def on_train_epoch_end(self) -> None:
         """Give up where there is nothing left to learn from. TrainingError says what to lower."""
-        self._require_finite_loss()
+        self._require_finite('the loss', self._last_loss)
 
-    def _require_finite_loss(self) -> None:
-        if not torch.isfinite(self._last_loss):
+    def _require_finite(self, what: str, values: torch.Tensor) -> None:
+        bad = values[~torch.isfinite(values)]
+        if bad.numel():
             raise TrainingError(
-                f'the loss is {float(self._last_loss)} in epoch {self.current_epoch + 1}; lower '
-                f'lr (now {self.settings.lr}) and backbone_lr ({self.settings.backbone_lr}), or '
-                'give a longer warmup_epochs'
+                f'{what} is {float(bad[0])} in epoch {self.current_epoch + 1}; lower lr (now '
+                f'{self.settings.lr}) and backbone_lr ({self.settings.backbone_lr}), or give a '
+                'longer warmup_epochs'
             )
 
     def loss(
@@ -108,7 +110,7 @@ class RoadTraining(lightning.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Start the counts anew; TrainingError where there are none, see on_train_epoch_end."""
-        self._require_finite_loss()
+        self._require_finite('the loss', self._last_loss)
         self.counts, self.logit_counts = RoadCounts(), LogitCounts()
 
     def validation_step(self, batch: Batch, _: int) -> np.ndarray:
@@ -119,6 +121,7 @@ class RoadTraining(lightning.LightningModule):
         """
         image, label = batch
         logit = losses.log_odds(self(image))[:, None]  # (1, 1, h, w)
+        self._require_finite('an answer', logit)
         probability = torch.sigmoid(logit)
         probability = functional.interpolate(probability, label.shape[1:], mode='bilinear')
         confidence = (probability[0, 0] * 255).round().to(torch.uint8).cpu().numpy()

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import torch
+from torch.utils.data import DataLoader
 
 from training import config
 from training.config import ConfigError, TrainingConfig
@@ -30,6 +31,7 @@ from training.road_training import Batch
 from training.train import USER_ERRORS, new_module
 
 WARM_UP = 3  # batches
+ROUNDS = 10  # batches of each worker that are timed at least: they arrive in bursts
 DTYPES = {'bf16-mixed': torch.bfloat16, '16-mixed': torch.float16}
 
 
@@ -37,22 +39,17 @@ def measure(settings: TrainingConfig, files: Files, batches: int) -> dict[str, f
     """
     Return images per second of `data`, `steps` and `both`, and `utilisation`: both / steps.
 
-    batches: how many are timed, after a few to warm up.
+    batches: how many are timed at least, after a few to warm up.
     """
     samples = read_all(find_pairs(files.data)) + render_synthetic(settings.synthetic)
     loader = training_loader(samples, settings, Process())
     device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     step = _training_step(settings, files, device)
 
-    def forever() -> Iterator[Batch]:
-        for epoch in itertools.count():
-            loader.batch_sampler.set_epoch(epoch)
-            yield from loader
-
-    data = _rate(forever(), lambda _: None, batches)
+    data = _loader_rate(loader, lambda _: None, batches)
     same = next(iter(loader))
     steps = _rate(itertools.repeat(same), step, batches)
-    both = _rate(forever(), step, batches)
+    both = _loader_rate(loader, step, batches)
     return {'data': data, 'steps': steps, 'both': both, 'utilisation': both / steps}
 
 
@@ -76,14 +73,31 @@ def _training_step(
     return step
 
 
-def _rate(batches: Iterable[Batch], step: Callable[[Batch], None], count: int) -> float:
+def _loader_rate(loader: DataLoader, step: Callable[[Batch], None], count: int) -> float:
+    """Return images per second, epoch after epoch, once nothing is left that was ready before."""
+
+    def forever() -> Iterator[Batch]:
+        for epoch in itertools.count():
+            loader.batch_sampler.set_epoch(epoch)
+            yield from loader
+
+    ready = loader.num_workers * (loader.prefetch_factor or 0)
+    return _rate(forever(), step, max(count, ROUNDS * loader.num_workers), WARM_UP + ready)
+
+
+def _rate(
+    batches: Iterable[Batch],
+    step: Callable[[Batch], None],
+    count: int,
+    warm_up: int = WARM_UP,
+) -> float:
     images = 0
-    for index, batch in enumerate(itertools.islice(batches, WARM_UP + count)):
-        if index == WARM_UP:
+    for index, batch in enumerate(itertools.islice(batches, warm_up + count)):
+        if index == warm_up:
             _wait_for_device()
             start = time.perf_counter()
         step(batch)
-        images += len(batch[0]) * (index >= WARM_UP)
+        images += len(batch[0]) * (index >= warm_up)
     _wait_for_device()
     return images / (time.perf_counter() - start)
 
@@ -102,7 +116,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument('--data', type=Path, required=True, help="KITTI Road's folder")
     parser.add_argument('--backbone', type=Path, help='VGG-16 weights as .safetensors')
     parser.add_argument('--teacher', help='model file to imitate')
-    parser.add_argument('--batches', type=int, default=30, help='batches timed, default 30')
+    parser.add_argument(
+        '--batches', type=int, default=30, help='batches timed at least, default 30'
+    )
     parser.add_argument('--json', type=Path, help='write the figures to this file')
     parser.add_argument('settings', nargs='*', metavar='key=value', help='override a setting')
     args = parser.parse_intermixed_args(arguments)

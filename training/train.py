@@ -32,6 +32,7 @@ from torch.utils.data import DataLoader
 
 from road_seg_ros import checkpoint
 from road_seg_ros.checkpoint import CheckpointError, ModelInfo
+from road_seg_ros.engines.devices import is_out_of_memory
 from road_seg_ros.engines.torch_engine import RoadProbability
 from road_seg_ros.fcn8 import FCN8
 from training import config, cross_validation, provenance, summary
@@ -135,7 +136,8 @@ def train_once(
         ResumeBatches(train_loader.batch_sampler),
         save,  # before EMA: it saves the averaged weights while they are in place
         Pictures(),
-        Progress(),
+        # A GPU works on while nobody asks for the loss, of which the bar shows the value.
+        Progress(refresh_rate=10 if torch.cuda.is_available() else 1),
         LearningRateMonitor('step'),
         ModelCheckpoint(
             files.out / 'checkpoints',
@@ -230,7 +232,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f'error: {error}', file=sys.stderr)
         return 2
     except (RuntimeError, MemoryError) as error:
-        if not _is_out_of_memory(error):
+        if not (isinstance(error, MemoryError) or is_out_of_memory(error)):
             raise
         what = str(error).partition('\n')[0] or type(error).__name__
         print(
@@ -241,12 +243,6 @@ def main(arguments: list[str] | None = None) -> int:
         )
         return 1
     return 0
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    # PyTorch has a class of its own for CUDA alone; on the CPU its allocator only says so.
-    known = (torch.OutOfMemoryError, MemoryError)
-    return isinstance(error, known) or "can't allocate memory" in str(error)
 
 
 def _check_folds(settings: TrainingConfig, pairs: Sequence[Pair]) -> None:

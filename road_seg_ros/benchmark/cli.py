@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from road_seg_ros import geometry
+from road_seg_ros import geometry, openmp
 from road_seg_ros.benchmark import (
     chart,
     growth,
@@ -299,6 +299,7 @@ def main(arguments: list[str] | None = None) -> int:
         pairs = itertools.product(args.engine or ['auto'], args.precision or ['auto'])
         args.choices = [Choice(*pair) for pair in pairs]
     interrupt_on_sigterm()
+    openmp.wait_asleep()  # as the node does
     try:
         if args.seconds <= 0 or args.startups < 0:
             raise UsageError('--seconds must be above 0, and --startups at least 0')

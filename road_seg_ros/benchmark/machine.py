@@ -96,15 +96,18 @@ def cpu_seconds(pid: int) -> float:
 def gpu_used_mb(device: str) -> float:
     """Return the memory in use on a CUDA device, by all processes together; NaN if unknown."""
     index = int(device.partition(':')[2] or 0)
-    used = _ask_nvidia('memory.used')
-    return float(used[index]) * 2**20 / 1e6 if index < len(used) else float('nan')
+    visible = os.environ.get('CUDA_VISIBLE_DEVICES', '').split(',')
+    gpu = visible[index].strip() if index < len(visible) else ''
+    try:
+        [used] = _ask_nvidia('memory.used', '--id', gpu or str(index))
+        return float(used.removesuffix(' MiB')) * 2**20 / 1e6
+    except ValueError:  # no such GPU, or it may not be told: [N/A]
+        return float('nan')
 
 
-def _ask_nvidia(fields: str) -> list[str]:
+def _ask_nvidia(fields: str, *options: str) -> list[str]:
     """Return a line for each NVIDIA GPU; none where there is no driver."""
-    command = ['nvidia-smi', f'--query-gpu={fields}', '--format=csv,noheader']
-    if fields == 'memory.used':
-        command[-1] += ',nounits'
+    command = ['nvidia-smi', f'--query-gpu={fields}', '--format=csv,noheader', *options]
     try:
         result = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
     except (OSError, subprocess.SubprocessError):

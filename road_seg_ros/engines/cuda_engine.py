@@ -21,6 +21,7 @@ import torch
 
 from road_seg_ros.checkpoint import ModelInfo
 from road_seg_ros.engines import EngineError, Segmentation, Wanted, not_finite
+from road_seg_ros.engines.devices import is_out_of_memory
 from road_seg_ros.engines.frame_buffers import Layout
 from road_seg_ros.engines.lanes import CpuLane, CudaLane, Lane, Task
 from road_seg_ros.engines.pixel_pipeline import PixelPipeline
@@ -157,7 +158,7 @@ class CudaEngine:
         """Free what nobody uses, and return an error that says what could not be done."""
         self._free_unused()
         reason = str(error).partition('\n')[0]
-        if isinstance(error, torch.cuda.OutOfMemoryError):
+        if is_out_of_memory(error):
             return EngineError(
                 f'{self.device} has too little free memory for {what} with precision '
                 f'{self.precision} ({reason}); end other programs on it, send smaller images, or '
