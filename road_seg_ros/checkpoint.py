@@ -12,7 +12,6 @@ import hashlib
 import json
 import math
 import os
-import tempfile
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
@@ -26,6 +25,7 @@ from road_seg_ros import __version__
 from road_seg_ros.architecture import Architecture
 from road_seg_ros.geometry import network_size
 from road_seg_ros.resources import PACKAGE, find_resource
+from road_seg_ros.whole_file import write_whole
 
 if TYPE_CHECKING:  # torch takes seconds to import, and OpenVINO runs the network without it
     from road_seg_ros.fcn8 import FCN8
@@ -243,12 +243,7 @@ def save(path: str | os.PathLike[str], network: FCN8, info: ModelInfo) -> None:
         'format_version': str(FORMAT_VERSION),
         'model': json.dumps(dataclasses.asdict(info)),
     }
-    path = Path(path)
-    # A reader never meets half a file: write beside it, then rename.
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=path.name) as folder:
-        unfinished = Path(folder) / path.name
-        unfinished.write_bytes(serialize(tensors, metadata))
-        unfinished.replace(path)
+    write_whole(Path(path), serialize(tensors, metadata))
 
 
 def load_info(model_path: str | os.PathLike[str] = '') -> ModelInfo:

@@ -10,10 +10,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import tempfile
 from pathlib import Path
 
 from road_seg_ros.resources import PACKAGE
+from road_seg_ros.whole_file import write_whole
 
 MOST_ENTRIES = 8  # of about 10 MB each; the oldest go
 SUFFIX = '.compiled'
@@ -39,10 +39,8 @@ def write(key: str, content: bytes) -> None:
     """Keep content under a key (a file name). Nothing happens where the folder is read-only."""
     with contextlib.suppress(OSError):
         folder().mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder()) as unfinished:
-            path = Path(unfinished) / key
-            path.write_bytes(hashlib.sha256(content).digest() + content)
-            path.replace(folder() / f'{key}{SUFFIX}')
+        checksum = hashlib.sha256(content).digest()
+        write_whole(folder() / f'{key}{SUFFIX}', checksum + content)
         entries = sorted(folder().glob(f'*{SUFFIX}'), key=lambda entry: entry.stat().st_mtime)
         for entry in entries[:-MOST_ENTRIES]:
             entry.unlink()

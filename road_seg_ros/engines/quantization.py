@@ -18,6 +18,7 @@ from safetensors import SafetensorError, deserialize
 
 from road_seg_ros.checkpoint import Checkpoint, read_metadata
 from road_seg_ros.engines import EngineError
+from road_seg_ros.whole_file import write_whole
 
 SUFFIX = '.int8.safetensors'
 FORMAT = 'road_seg_ros int8 ranges'
@@ -87,10 +88,7 @@ def save(path: Path, quantization: Quantization) -> None:
     facts = dataclasses.asdict(quantization)
     ranges = {name: np.array(range_, np.float32) for name, range_ in facts.pop('ranges').items()}
     metadata = {'format': FORMAT, 'format_version': FORMAT_VERSION, 'facts': json.dumps(facts)}
-    # A reader never meets half a file.
-    unfinished = path.with_name(f'{path.name}.unfinished')
-    unfinished.write_bytes(serialize(ranges, metadata))
-    unfinished.replace(path)
+    write_whole(path, serialize(ranges, metadata))
 
 
 def _parse(content: bytes) -> Quantization:
