@@ -76,8 +76,8 @@ def plot(epochs: dict[int, dict[str, float]], path: Path, published: bool = Fals
         right = axes.twinx()
         right.plot(list(max_f), list(max_f.values()), '.-', color='tab:green', label='MaxF')
         right.set_ylabel('validation MaxF, %')
-        right.legend(loc='lower right')
-    axes.legend(loc='upper right')
+        axes.plot([], [], '.-', color='tab:green', label='MaxF')  # for the one legend
+    axes.legend(loc='center right')  # losses end low, MaxF high
     figure.savefig(path, dpi=100)
 
 
