@@ -57,6 +57,7 @@ class _Batches(BatchSampler):
         pass
 
 
+@pytest.mark.filterwarnings('ignore:This DataLoader will create')  # they only sleep
 def test_what_was_ready_before_is_no_rate() -> None:
     dataset = _Slow()
     loader = DataLoader(

@@ -414,7 +414,8 @@ def test_an_answer_that_is_not_finite_says_what_to_lower() -> None:
     module = RoadTraining(FCN8(0.1, 'none'), TrainingConfig())
     torch.nn.init.constant_(module.network.score3.bias, np.nan)  # by the epoch's last step
     image, label = torch.zeros((1, 3, 64, 64), dtype=torch.uint8), torch.zeros((1, 64, 64))
-    with pytest.raises(TrainingError, match='an answer is nan in epoch 1; lower lr'):
+    words = 'an answer is nan in epoch 1; lower lr'
+    with torch.no_grad(), pytest.raises(TrainingError, match=words):
         module.validation_step((image, label), 0)
 
 
