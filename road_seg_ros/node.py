@@ -82,7 +82,8 @@ class RoadSegNode(LifecycleNode):
             return change(request, response)
         except rclpy_implementation.RCLError:  # before Kilted rclpy lets it end the spin
             state = self._state_machine.current_state[1]
-            self.get_logger().error(f'no transition {request.transition.id} from state {state}')
+            wanted = request.transition.label or request.transition.id
+            self.get_logger().error(f'no transition {wanted} from state {state}')
             response.success = False
             return response
 

@@ -38,12 +38,12 @@ def pytest_configure() -> None:
         _domain_lock = lock
         os.environ['ROS_DOMAIN_ID'] = str(domain)
         break
-    # As the node does: tests run beside each other, and spinning threads would keep them waiting.
-    os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
     # Not the user's, and empty at first: what is tested must not depend on earlier runs.
     os.environ['XDG_CACHE_HOME'] = tempfile.mkdtemp(prefix='road_seg_ros_cache')
+    from road_seg_ros import openmp
     from road_seg_ros.transport import profile_environment
 
+    openmp.wait_asleep()  # as the node does: tests run beside each other
     os.environ.update(profile_environment(os.environ))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -156,9 +157,11 @@ def test_what_is_logged_after_a_training_goes_where_it_went_before(
 ) -> None:
     monkeypatch.setattr(logging.root, 'handlers', [])
     for run in ('first', 'second'):
-        with open(tmp_path / 'log', 'a') as log, gpu_check.quiet(log):
-            logging.basicConfig(level=logging.INFO, format='%(message)s')  # as training does
-            logging.getLogger('training').info(run)
+        with contextlib.suppress(RuntimeError):
+            with open(tmp_path / 'log', 'a') as log, gpu_check.quiet(log):
+                logging.basicConfig(level=logging.INFO, format='%(message)s')  # as training does
+                logging.getLogger('training').info(run)
+                raise RuntimeError('CUDA error')  # a run that fails ends as one that does not
     logging.getLogger('training').warning('later')
     assert (tmp_path / 'log').read_text() == 'first\nsecond\n'
     assert 'Logging error' not in capsys.readouterr().err

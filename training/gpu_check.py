@@ -483,9 +483,11 @@ def _time_seed_recipe(check: Check, data: Path, folder: Path) -> Iterator[Findin
 def quiet(log: TextIO) -> Iterator[None]:
     """Let what is printed and logged, progress bars too, go to a file meanwhile."""
     handlers = logging.root.handlers[:]
-    with contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
-        yield
-    logging.root.handlers[:] = handlers  # none that writes to the file
+    try:
+        with contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
+            yield
+    finally:
+        logging.root.handlers[:] = handlers  # none that writes to the file
 
 
 def write_scenes(folder: Path, extent: Extent) -> Path:

@@ -71,13 +71,14 @@ def plot(epochs: dict[int, dict[str, float]], path: Path, published: bool = Fals
         axes.plot(*zip(*PUBLISHED.items(), strict=True), 'o--', color='gray', label='published')
     axes.plot(list(loss), [factor * value for value in loss.values()], label=label)
     axes.set_ylabel('training loss')
+    lines = list(axes.lines)
     max_f = {n: v['max_f'] for n, v in epochs.items() if 'max_f' in v}
     if max_f:
         right = axes.twinx()
-        right.plot(list(max_f), list(max_f.values()), '.-', color='tab:green', label='MaxF')
+        style = {'color': 'tab:green', 'label': 'MaxF'}
+        lines += right.plot(list(max_f), list(max_f.values()), '.-', **style)
         right.set_ylabel('validation MaxF, %')
-        axes.plot([], [], '.-', color='tab:green', label='MaxF')  # for the one legend
-    axes.legend(loc='center right')  # losses end low, MaxF high
+    axes.legend(handles=lines, loc='center right')  # losses end low, MaxF high
     figure.savefig(path, dpi=100)
 
 
