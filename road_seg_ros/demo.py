@@ -28,8 +28,9 @@ from std_msgs.msg import Header
 
 from road_seg_ros.bags.recorder import Recorder, RecorderError
 from road_seg_ros.frames import Frame, Frames, SourceError, open_frames, synthetic_frames
+from road_seg_ros.graph_names import CAMERA_TOPIC
 from road_seg_ros.image_msgs import ImageError, image_to_bgr, stamp_ns, to_image
-from road_seg_ros.node_client import CAMERA_TOPIC, RELIABLE, NodeClient
+from road_seg_ros.node_client import RELIABLE, NodeClient
 from road_seg_ros.node_process import (
     NodeError,
     prepare_environment,

@@ -37,9 +37,10 @@ from road_seg_ros.bags.reading import (
     find_camera,
     header_stamp_ns,
 )
+from road_seg_ros.graph_names import CAMERA_TOPIC, COMPRESSED_IMAGE, IMAGE, NODE
 from road_seg_ros.image_msgs import ImageError, image_to_bgr, stamp_ns
 from road_seg_ros.metrics import LEVELS, NOT_ROAD, NOT_SCORED, ROAD, RoadCounts
-from road_seg_ros.node_client import CAMERA_TOPIC, NODE, RELIABLE, NodeClient
+from road_seg_ros.node_client import RELIABLE, NodeClient
 from road_seg_ros.node_process import (
     NodeError,
     Process,
@@ -53,8 +54,7 @@ from road_seg_ros.read_ahead import ReadAhead
 from road_seg_ros.stop import interrupt_on_sigterm
 
 TRUTH = {255: ROAD, 0: NOT_ROAD, 127: NOT_SCORED}  # values of its pixels
-IMAGE = 'sensor_msgs/msg/Image'
-TYPES = {IMAGE: Image, 'sensor_msgs/msg/CompressedImage': CompressedImage}
+TYPES = {IMAGE: Image, COMPRESSED_IMAGE: CompressedImage}
 AHEAD = 20  # images
 UNPAIRED = 100  # images and masks that wait for the other one of their stamp
 ANSWER_TIMEOUT_S = 10.0

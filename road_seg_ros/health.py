@@ -1,4 +1,4 @@
-"""Counters, rates and latencies of the node, and the DiagnosticArray made of them."""
+"""Counters, rates and latencies of the node, and how it is by them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from builtin_interfaces.msg import Time
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from diagnostic_msgs.msg import DiagnosticStatus
 
 RATE_WINDOW_S = 5.0
 LATENCY_WINDOW = 200  # frames
@@ -67,7 +66,7 @@ class Health:
         self.last_error = ''
         self._why_unanswered = ''  # the last rejection since a mask was published
         self._last_received: float | None = None
-        self._unanswered_since: float | None = None  # when the first of them arrived
+        self._unanswered_since: float | None = None  # the arrival of the first
         self._since = clock()
         self._input_rate = Rate(clock)
         self._output_rate = Rate(clock)
@@ -188,14 +187,3 @@ class Health:
             values['last rejection'] = self.last_rejection
             values['last error'] = self.last_error
         return values
-
-
-def diagnostic_array(
-    stamp: Time, name: str, hardware_id: str, level: bytes, message: str, values: dict[str, str]
-) -> DiagnosticArray:
-    """Return a DiagnosticArray with one status."""
-    status = DiagnosticStatus(name=name, hardware_id=hardware_id, level=level, message=message)
-    status.values = [KeyValue(key=key, value=value) for key, value in values.items()]
-    array = DiagnosticArray(status=[status])
-    array.header.stamp = stamp
-    return array

@@ -12,6 +12,7 @@ from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPo
 from sensor_msgs.msg import CompressedImage, Image
 
 from road_seg_ros.conversion import choose_conversion
+from road_seg_ros.graph_names import node_of
 from road_seg_ros.image_msgs import compressed_to_bgr, image_to_bgr
 
 try:
@@ -182,7 +183,7 @@ def why_silent(
             'launch file) to its topic'
         )
     for publisher in publishers:
-        name = f'{publisher.node_namespace.rstrip("/")}/{publisher.node_name}'
+        name = node_of(publisher)
         if publisher.topic_type != type_name:
             return f'{name} publishes {topic} as {publisher.topic_type}, not {type_name}'
         offered = publisher.qos_profile.reliability

@@ -20,11 +20,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from road_seg_ros.bags.whole_folder import OutputError, whole_folder
+from road_seg_ros.graph_names import CAMERA_TOPIC
 from road_seg_ros.image_files import SourceError
 from road_seg_ros.pictures import Choices, Picture, Recording, Shot, open_recording
 from road_seg_ros.stop import interrupt_on_sigterm
 
-CAMERA_TOPIC = '/camera/image_raw'
 RATES_HZ = (0.001, 1000.0)
 MAX_THREADS = 8  # one thread writes, which more would outrun
 PROGRESS_S = 0.2

@@ -93,7 +93,8 @@ def _run(args: list[str] | None) -> int:
     from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 
     from road_seg_ros import engines
-    from road_seg_ros.node import NODE_NAME, RoadSegNode
+    from road_seg_ros.graph_names import NODE_NAME
+    from road_seg_ros.node import RoadSegNode
     from road_seg_ros.parameters import ParameterError
 
     try:

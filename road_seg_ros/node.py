@@ -22,15 +22,16 @@ from rclpy.parameter import Parameter
 from std_srvs.srv import SetBool
 
 from road_seg_ros import image_msgs, parameters
+from road_seg_ros.diagnostics import Report, write_report
 from road_seg_ros.engines import Tint
-from road_seg_ros.health import Health, Situation, diagnostic_array
+from road_seg_ros.graph_names import NODE_NAME
+from road_seg_ros.health import Health, Situation
 from road_seg_ros.image_input import ImageInput
 from road_seg_ros.image_msgs import ImageError
 from road_seg_ros.latest_frame import LatestFrame
 from road_seg_ros.outputs import Outputs
 from road_seg_ros.parameters import BY_NAME, LIVE, Settings
 
-NODE_NAME = 'road_seg'
 DIAGNOSTICS_PERIOD_S = 1.0
 SUPERVISION_PERIOD_S = 0.25  # how soon a change of publishers is followed
 ERRORS_IN_A_ROW = 5  # from which inference counts as broken
@@ -311,10 +312,8 @@ class RoadSegNode(LifecycleNode):
         )
         level, message = self._health.status(situation)
         stamp = self.get_clock().now().to_msg()
-        name = f'{self.get_fully_qualified_name()}: road segmentation'
-        self._diagnostics.publish(
-            diagnostic_array(stamp, name, hardware_id, level, message, values)
-        )
+        name, report = self.get_fully_qualified_name(), Report(message, values)
+        self._diagnostics.publish(write_report(stamp, name, hardware_id, level, report))
 
     def _warn(self, text: str) -> None:
         self.get_logger().warning(text, **self._throttle)

@@ -10,10 +10,10 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 
+from road_seg_ros.diagnostics import read_reports
+from road_seg_ros.graph_names import NODE
 from road_seg_ros.node_process import NodeError
 
-CAMERA_TOPIC = '/camera/image_raw'
-NODE = '/road_seg'
 RELIABLE = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
 COUNTERS = ('dropped', 'rejected', 'errors')
 ACTIVE = ('waiting', 'running', 'no image')  # how the diagnostics of an active node begin
@@ -84,11 +84,9 @@ class NodeClient:
         return int(self.values.get(name, 0)) - (self._before or {}).get(name, 0)
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
-        for status in message.status:
-            if not status.name.startswith(f'{self.name}:'):
-                continue
-            self.heard += 1
-            self.status = status.message
-            self.values = {item.key: item.value for item in status.values}
-            if self._before is None:
-                self._before = {key: int(self.values[key]) for key in COUNTERS}
+        if (report := read_reports(message).get(self.name)) is None:
+            return
+        self.heard += 1
+        self.status, self.values = report.message, report.values
+        if self._before is None:
+            self._before = {key: report.count(key) for key in COUNTERS}

@@ -22,6 +22,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from road_seg_ros.graph_names import NODE
 from road_seg_ros.node_process import full_node_name
 from road_seg_ros.stop import Stop
 from road_seg_ros.transport import profile_environment
@@ -128,8 +129,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--node',
         type=full_node_name,
-        default='/road_seg',
-        help='whose results --save records, default /road_seg',
+        default=NODE,
+        help=f'whose results --save records, default {NODE}',
     )
     return parser
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticStatus
 
-from road_seg_ros.health import Health, Situation, diagnostic_array
+from road_seg_ros.health import Health, Situation
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 
@@ -174,16 +173,3 @@ def test_an_image_without_a_stamp_has_no_pipeline_latency(health: Health) -> Non
     assert health.values()['pipeline median (ms)'] == ''
     health.mask_published(1.0, 30.0)
     assert health.values()['pipeline median (ms)'] == '30.0'
-
-
-def test_diagnostic_array_holds_one_status() -> None:
-    array = diagnostic_array(Time(sec=5), 'road_seg', 'cpu', OK, 'running', {'a (ms)': '1'})
-    assert array.header.stamp.sec == 5
-    [status] = array.status
-    assert (status.name, status.hardware_id, status.level, status.message) == (
-        'road_seg',
-        'cpu',
-        OK,
-        'running',
-    )
-    assert [(value.key, value.value) for value in status.values] == [('a (ms)', '1')]

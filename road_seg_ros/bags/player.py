@@ -19,6 +19,7 @@ from rosgraph_msgs.msg import Clock
 from road_seg_ros.bags.message_types import find_message_type
 from road_seg_ros.bags.qos import recorded_profile
 from road_seg_ros.bags.reading import Bag, Topic
+from road_seg_ros.graph_names import node_of
 from road_seg_ros.stop import Stop
 
 NS = 1_000_000_000
@@ -279,7 +280,7 @@ class Player:
             return f'nobody subscribes to {name}'
         played = next(t for t, p in self.publishers.items() if p is publisher)
         for info in infos:
-            who = f'{info.node_namespace.rstrip("/")}/{info.node_name}'
+            who = node_of(info)
             if info.topic_type != played.type:
                 return (
                     f'{who} subscribes to {name} as {info.topic_type}, the bag has {played.type}'

@@ -16,9 +16,11 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+from road_seg_ros.graph_names import COMPRESSED_IMAGE, IMAGE
+
 BAG_SUFFIXES = ('.mcap', '.db3')
 GROUND_TRUTH_TOPIC = '/ground_truth/mask'  # mono8: 255 road, 0 not road, 127 not scored
-IMAGE_TYPES = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
+IMAGE_TYPES = (IMAGE, COMPRESSED_IMAGE)
 ANSWER = re.compile(r'.*/road_seg/(mask|confidence|overlay(/compressed)?)')  # of a road_seg_node
 
 

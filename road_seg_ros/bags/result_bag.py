@@ -23,11 +23,11 @@ from road_seg_ros.bags.reading import (
     header_stamp_ns,
 )
 from road_seg_ros.bags.recorder import VIDEO, RecorderError, Video
+from road_seg_ros.graph_names import IMAGE, node_of
 from road_seg_ros.image_msgs import image_to_bgr
 from road_seg_ros.node_client import NodeClient
 from road_seg_ros.stop import Stop
 
-IMAGE = 'sensor_msgs/msg/Image'
 OUTPUTS = ('mask', 'overlay')
 QUEUED = 32  # messages; a disk that is slower than that slows the playing down
 STAMPS_KEPT = 1000  # of the images sent; a mask that comes later than that is left out
@@ -166,8 +166,7 @@ class ResultBag:
         if topic not in self._listening:
             published = self._node.resolve_topic_name(topic.name)
             infos = self._node.get_subscriptions_info_by_topic(published)
-            names = [f'{info.node_namespace.rstrip("/")}/{info.node_name}' for info in infos]
-            self._listening[topic] = self.client.name in names
+            self._listening[topic] = self.client.name in map(node_of, infos)
         return self._listening[topic]
 
     def _run(self) -> None:

@@ -21,6 +21,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 
 from road_seg_ros.benchmark.ros_orders import Orders
+from road_seg_ros.diagnostics import read_reports
 from road_seg_ros.image_msgs import stamp_ns
 
 REST_S = 1.0  # within which the last image is there, if it comes at all
@@ -48,10 +49,9 @@ class Viewer:
         self.arrivals_ns.append((stamp_ns(message), arrived_ns))
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
-        for status in message.status:
-            if status.name.startswith(f'{self.target}:'):
-                self.diagnostics = {item.key: item.value for item in status.values}
-                self.diagnosed_at = time.monotonic()
+        if report := read_reports(message).get(self.target):
+            self.diagnostics = report.values
+            self.diagnosed_at = time.monotonic()
 
     def at_rest(self, asked_at: float) -> bool:
         """Whether all that was sent before that time has been seen."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from road_seg_ros.graph_names import CAMERA_TOPIC
 from road_seg_ros.parameters import BY_NAME
 from road_seg_ros.resources import find_resource
 
@@ -61,7 +62,7 @@ SEG = (
 REPLAY = (
     replace(_BAG, default=None),
     # Absolute, as topics are in a bag: namespace is then for the nodes alone.
-    replace(_IMAGE_TOPIC, default='/camera/image_raw'),
+    replace(_IMAGE_TOPIC, default=CAMERA_TOPIC),
     Argument('rate', '1.0', 'How many times as fast as it was recorded to play the bag.'),
     Argument('loop', 'false', 'Begin again whenever the bag has ended.', BOOL),
     Argument('start', '0.0', 'Seconds of the bag to leave out at its beginning.'),

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-TYPES = {'raw': 'sensor_msgs/msg/Image', 'compressed': 'sensor_msgs/msg/CompressedImage'}
+from road_seg_ros.graph_names import COMPRESSED_IMAGE, IMAGE
+
+TYPES = {'raw': IMAGE, 'compressed': COMPRESSED_IMAGE}
 
 
 @dataclass(frozen=True)

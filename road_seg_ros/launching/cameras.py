@@ -10,7 +10,7 @@ from rclpy.expand_topic_name import expand_topic_name
 from rclpy.validate_full_topic_name import validate_full_topic_name
 from rclpy.validate_topic_name import validate_topic_name
 
-NODE_NAME = 'road_seg'
+from road_seg_ros.graph_names import NODE_NAME
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,11 @@ from launch_ros.utilities import prefix_namespace
 from rclpy.parameter import Parameter
 
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
+from road_seg_ros.graph_names import CAMERA_TOPIC, NODE_NAME
 from road_seg_ros.launching.arguments import NODE_PARAMETERS, Argument
 from road_seg_ros.launching.bag_metadata import find_images, read_topics
 from road_seg_ros.launching.bag_player import play_bag
-from road_seg_ros.launching.cameras import NODE_NAME, Camera, find_cameras, require_relative
+from road_seg_ros.launching.cameras import Camera, find_cameras, require_relative
 from road_seg_ros.parameters import BY_NAME, broken_rule
 from road_seg_ros.resources import find_resource
 from road_seg_ros.transport import profile_environment
@@ -128,7 +129,7 @@ def _rviz(camera: Camera, args: dict[str, str], use_sim_time: bool) -> Node:
         parameters=[{'use_sim_time': True}] if use_sim_time else [],
         # From the topics that seg.rviz names.
         remappings=[
-            ('/camera/image_raw', camera.full_topic),
+            (CAMERA_TOPIC, camera.full_topic),
             ('/road_seg/mask', camera.full_name(args['mask_topic'])),
             ('/road_seg/overlay', camera.full_name(args['overlay_topic'])),
         ],

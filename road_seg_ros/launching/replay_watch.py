@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.node import Node
 from rclpy.qos import QoSCompatibility, QoSProfile, qos_check_compatible
 
+from road_seg_ros.diagnostics import Report, read_reports
+from road_seg_ros.graph_names import node_of
 
-@dataclass(frozen=True)
-class Report:
-    """What a node said of itself in its diagnostics."""
-
-    active: bool
-    has_time: bool  # the node's clock runs; simulated time is 0 until a player's clock arrives
-    under_way: int  # images received that nothing has become of yet
+ANSWERS = ('published', 'dropped', 'rejected', 'errors')  # what becomes of an image
 
 
 class ReplayWatch:
@@ -32,6 +27,7 @@ class ReplayWatch:
         self._node = node
         self._topics = topics
         self._reports: dict[str, Report] = {}
+        self._has_time: dict[str, bool] = {}
         self._subscription = node.create_subscription(
             DiagnosticArray, '/diagnostics', self._on_diagnostics, QoSProfile(depth=10)
         )
@@ -46,11 +42,11 @@ class ReplayWatch:
 
     def unmatched(self) -> list[str]:
         """Return the nodes that a player which publishes the time as well does not reach yet."""
-        return self._not(lambda name, report: report.has_time and self._has_publisher(name))
+        return self._not(lambda name, report: self._has_time[name] and self._has_publisher(name))
 
     def unanswered(self) -> list[str]:
         """Return the nodes that have not done with every image that they received."""
-        return self._not(lambda name, report: not report.under_way)
+        return self._not(lambda name, report: report.count('received') == report.count(*ANSWERS))
 
     def _not(self, holds: Callable[[str, Report], bool]) -> list[str]:
         reports = self._reports
@@ -61,7 +57,7 @@ class ReplayWatch:
         subscriptions = [
             info.qos_profile
             for info in self._node.get_subscriptions_info_by_topic(topic)
-            if f'{info.node_namespace.rstrip("/")}/{info.node_name}' == name
+            if node_of(info) == name
         ]
         return any(
             qos_check_compatible(publisher.qos_profile, subscription)[0] != QoSCompatibility.ERROR
@@ -71,14 +67,8 @@ class ReplayWatch:
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         stamp = message.header.stamp
-        for status in message.status:
-            name = status.name.partition(':')[0]
-            if name not in self._topics:
-                continue
-            values = {item.key: item.value for item in status.values}
-            done = sum(int(values[key]) for key in ('published', 'dropped', 'rejected', 'errors'))
-            self._reports[name] = Report(
-                active=not status.message.startswith('inactive'),
-                has_time=bool(stamp.sec or stamp.nanosec),
-                under_way=int(values['received']) - done,
-            )
+        for name, report in read_reports(message).items():
+            if name in self._topics:
+                self._reports[name] = report
+                # Simulated time is 0 until a player's clock arrives.
+                self._has_time[name] = bool(stamp.sec or stamp.nanosec)
