@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 # Channels of VGG-16's thirteen 3x3 convolutions, block by block; a 2x2 max pool ends each block.
 VGG16_BLOCKS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 # Layers 6 and 7 as convolutions: (channels, kernel size of layer 6).
@@ -81,3 +83,21 @@ class Architecture:
 
     def _scaled(self, channels: int) -> int:
         return max(1, round(channels * self.width))
+
+
+def by_place(kernel: np.ndarray) -> np.ndarray:
+    """
+    Turn the last upsampling into a 3x3 convolution, for the score of road less that of the rest.
+
+    kernel: (2, 2, 16, 16), of a transposed convolution with stride 8 and padding 4. Returns
+    (64, 2, 3, 3), to be applied with padding 1: its channel 8 i + j is the pixel (i, j) of each
+    8x8.
+    """
+    size, stride = UPSAMPLING['upsample3']
+    padding = (3 * stride - size) // 2
+    difference = kernel[:, 1] - kernel[:, 0]  # (2, 16, 16)
+    # What one score adds to its own 8x8 pixels and to the eight round them, (2, 24, 24). Seen
+    # from a pixel, the score above is the one whose kernel reaches down to it: hence backwards.
+    reach = np.pad(difference, ((0, 0), (padding, padding), (padding, padding)))
+    blocks = reach.reshape(2, 3, stride, 3, stride)[:, ::-1, :, ::-1]
+    return np.ascontiguousarray(blocks.transpose(2, 4, 0, 1, 3)).reshape(-1, 2, 3, 3)

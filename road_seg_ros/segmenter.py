@@ -12,11 +12,12 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 
 import numpy as np
 
 from road_seg_ros import checkpoint, engines, memory
-from road_seg_ros.checkpoint import CheckpointError, ModelInfo
+from road_seg_ros.checkpoint import CheckpointError, InputSize, ModelInfo
 from road_seg_ros.engines import Engine, Segmentation, Tint, Wanted
 
 __all__ = ['RoadSegmenter', 'Segmentation', 'Tint']
@@ -32,7 +33,7 @@ class RoadSegmenter:
 
     def __init__(self, engine: Engine, info: ModelInfo, why: str = '') -> None:
         self.engine = engine
-        self.why = why  # it was chosen, for a log
+        self.why = why  # the reason for this engine, for a log
         self.start_s: dict[str, float] = {}  # what took how many seconds until it was ready
         self.info = info
         self.threshold = info.threshold
@@ -44,12 +45,14 @@ class RoadSegmenter:
         device: str = 'auto',
         engine: str = 'auto',
         precision: str = 'auto',
+        input_size: InputSize | None = None,
     ) -> RoadSegmenter:
         """
         Load a model file and make it ready to run.
 
         path: as `checkpoint.find` takes it, '' for the default model. device, engine, precision:
-        as `engines.choose` takes them.
+        as `engines.choose` takes them. input_size: what the network is to see instead of what the
+        model file says.
         CheckpointError or EngineError (both ValueErrors) say what is wrong and what to set;
         ImportError, what is not installed.
         """
@@ -59,6 +62,8 @@ class RoadSegmenter:
             raise CheckpointError(
                 f'{model.path} scores {classes} classes; a mask needs two, not road and road'
             )
+        if input_size is not None:
+            model = replace(model, info=replace(model.info, input=input_size))
         choice = engines.choose(model, device, engine, precision)
         times.append(time.perf_counter())
         made = choice.create(model)

@@ -1,11 +1,11 @@
-"""The weights that are foretold without PyTorch are those that the network has."""
+"""What is calculated without PyTorch is what the network has and does."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from road_seg_ros.architecture import HEADS, Architecture
+from road_seg_ros.architecture import HEADS, Architecture, by_place
 from road_seg_ros.fcn8 import FCN8
 
 
@@ -34,3 +34,17 @@ def test_what_cannot_be_built_is_named(arguments: dict, words: str) -> None:
         Architecture(**arguments)
     with pytest.raises(ValueError, match=words):
         FCN8(**arguments)
+
+
+def test_the_last_upsampling_is_a_convolution_for_each_place() -> None:
+    torch.manual_seed(0)
+    layer = torch.nn.ConvTranspose2d(2, 2, 16, stride=8, padding=4, bias=False)
+    scores = torch.randn(1, 2, 5, 7)
+    kernel = torch.from_numpy(by_place(layer.weight.detach().numpy()))
+    places = torch.nn.functional.conv2d(scores, kernel, padding=1)
+    with torch.no_grad():
+        expected = layer(scores)
+    difference = expected[:, 1:] - expected[:, :1]
+    torch.testing.assert_close(
+        torch.nn.functional.pixel_shuffle(places, 8), difference, atol=1e-5, rtol=1e-5
+    )

@@ -16,7 +16,6 @@ from road_seg_ros.checkpoint import InputSize, ModelInfo, Normalization
 from road_seg_ros.engines import (
     EngineError,
     openvino_engine,
-    openvino_graph,
     processor,
     quantization,
 )
@@ -87,20 +86,6 @@ def test_a_fixed_size_need_not_be_a_multiple_of_32(tmp_path: Path) -> None:
     )
     assert np.ptp(expected) > 20
     assert np.abs(expected.astype(int) - got).max() <= 1
-
-
-def test_the_last_upsampling_is_a_convolution_for_each_place() -> None:
-    torch.manual_seed(0)
-    layer = torch.nn.ConvTranspose2d(2, 2, 16, stride=8, padding=4, bias=False)
-    scores = torch.randn(1, 2, 5, 7)
-    kernel = torch.from_numpy(openvino_graph.by_place(layer.weight.detach().numpy()))
-    places = torch.nn.functional.conv2d(scores, kernel, padding=1)
-    with torch.no_grad():
-        expected = layer(scores)
-    difference = expected[:, 1:] - expected[:, :1]
-    torch.testing.assert_close(
-        torch.nn.functional.pixel_shuffle(places, 8), difference, atol=1e-5, rtol=1e-5
-    )
 
 
 @pytest.mark.parametrize(('quota', 'pinned'), [(8, True), (2, False)])

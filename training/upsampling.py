@@ -24,8 +24,8 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from road_seg_ros import checkpoint, markdown
+from road_seg_ros.architecture import by_place
 from road_seg_ros.checkpoint import ModelInfo
-from road_seg_ros.engines.openvino_graph import by_place
 from road_seg_ros.engines.torch_engine import RoadProbability
 from road_seg_ros.fcn8 import FCN8
 from road_seg_ros.metrics import RoadCounts

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -57,18 +56,16 @@ class Model:
 
     def open(self, choice: Choice) -> RoadSegmenter:
         """Make a segmenter. CheckpointError or EngineError say why there is none."""
-        from road_seg_ros import checkpoint, engines
         from road_seg_ros.checkpoint import InputSize
         from road_seg_ros.segmenter import RoadSegmenter
 
-        arguments = (self.device, choice.engine, choice.precision)
-        if self.size is None:
-            return RoadSegmenter.from_checkpoint(self.path, *arguments)
-        model = checkpoint.read(self.path)
-        size = InputSize(*self.size, keep_aspect_ratio=False)
-        model = dataclasses.replace(model, info=dataclasses.replace(model.info, input=size))
-        chosen = engines.choose(model, *arguments)
-        return RoadSegmenter(chosen.create(model), model.info, chosen.why)
+        return RoadSegmenter.from_checkpoint(
+            self.path,
+            self.device,
+            choice.engine,
+            choice.precision,
+            InputSize(*self.size, keep_aspect_ratio=False) if self.size else None,
+        )
 
 
 def load_images(source: str | None) -> Images:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from road_seg_ros.architecture import UPSAMPLING, by_place
 from road_seg_ros.checkpoint import InputSize, ModelInfo
 from road_seg_ros.engines.quantization import Quantization
 from road_seg_ros.geometry import STRIDE
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 LEVELS = 256  # of an 8-bit activation
 LARGEST_WEIGHT = 127  # of an 8-bit weight; they are symmetric
-FACTOR = 8  # of the last upsampling
 
 
 def build(
@@ -32,7 +32,7 @@ def build(
     Its input is uint8 (1, H, W, 3) BGR, of the one size that info demands, or of any size with
     sides that are multiples of 32. Its outputs are round(255 x road probability), uint8
     (1, 1, H, W), and the scores before the last upsampling, float32 (1, 2, H / 8, W / 8): those
-    are finite only if everything is, and a 64th of it to look at.
+    are finite only if everything is, and have a 64th of its pixels.
     """
     return _Graph(weights, info, quantization).model()
 
@@ -73,7 +73,8 @@ class _Graph:
         scores = ops.add(self._upsampled(x, 'upsample4'), self._convolution(pool3, 'score3'))
         probability = ops.sigmoid(self._log_odds_by_place(scores))
         levels = ops.round(ops.multiply(probability, np.float32(255)), 'half_to_even')
-        confidence = ops.depth_to_space(ops.convert(levels, 'u8'), 'blocks_first', FACTOR)
+        _, stride = UPSAMPLING['upsample3']
+        confidence = ops.depth_to_space(ops.convert(levels, 'u8'), 'blocks_first', stride)
         return Model([self._cut(confidence, size), ops.convert(scores, 'f32')], [image], 'FCN8')
 
     def _first_convolution(self, image: Any, layer: str) -> Any:
@@ -164,27 +165,6 @@ class _Graph:
         ends = np.array([size.height, size.width])
         start, step, axes = np.array([0, 0]), np.array([1, 1]), np.array([2, 3])
         return self._ops.slice(confidence, start, ends, step, axes)
-
-
-def by_place(kernel: np.ndarray) -> np.ndarray:
-    """
-    Turn the last upsampling into a convolution, for the score of road less that of the rest.
-
-    kernel: (2, 2, 16, 16), of a transposed convolution with stride 8 and padding 4. Returns
-    (64, 2, 3, 3): channel 8 i + j of the convolution is the pixel (i, j) of each 8x8.
-    """
-    difference = kernel[:, 1] - kernel[:, 0]  # (2, 16, 16)
-    places = np.zeros((FACTOR, FACTOR, 2, 3, 3), np.float32)
-    for i in range(FACTOR):
-        for j in range(FACTOR):
-            for y in range(3):
-                for x in range(3):
-                    # The score y - 1 rows below reaches here with this row of its kernel.
-                    row = i + FACTOR // 2 - FACTOR * (y - 1)
-                    column = j + FACTOR // 2 - FACTOR * (x - 1)
-                    if 0 <= row < 2 * FACTOR and 0 <= column < 2 * FACTOR:
-                        places[i, j, :, y, x] = difference[:, row, column]
-    return places.reshape(FACTOR * FACTOR, 2, 3, 3)
 
 
 def _convolutions(weights: Mapping[str, np.ndarray]) -> list[str]:

@@ -16,9 +16,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from road_seg_ros.architecture import by_place
 from road_seg_ros.checkpoint import ModelInfo
 from road_seg_ros.engines.frame_buffers import Inputs, Layout, Outputs
-from road_seg_ros.engines.openvino_graph import by_place
 from road_seg_ros.engines.resampling import Resize, resizer
 from road_seg_ros.fcn8 import FCN8, STRIDE
 
