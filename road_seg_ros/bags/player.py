@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -93,30 +94,24 @@ class Timeline:
 
 
 class Lateness:
-    """How late messages were sent. Takes the same memory for any number of them."""
+    """How late messages were sent: their count, the latest, and percentiles of the last KEPT."""
 
-    STEPS_PER_DECADE = 100  # 2.3 % each
-    SHORTEST_S, DECADES = 1e-6, 10
+    KEPT = 100_000
 
     def __init__(self) -> None:
         self.count = 0
         self.max_ms = 0.0
-        self._counts = np.zeros(self.STEPS_PER_DECADE * self.DECADES, np.int64)
+        self._last_ms: deque[float] = deque(maxlen=self.KEPT)
 
     def add(self, late_s: float) -> None:
         """Count a message that was sent late_s seconds after it was due."""
-        steps = np.log10(max(late_s, self.SHORTEST_S) / self.SHORTEST_S) * self.STEPS_PER_DECADE
-        self._counts[min(int(steps), len(self._counts) - 1)] += 1
         self.count += 1
         self.max_ms = max(self.max_ms, 1e3 * late_s)
+        self._last_ms.append(1e3 * late_s)
 
     def percentile_ms(self, percent: float) -> float:
-        """Return a percentile in ms, 2.3 % too large at most; 0 without any message."""
-        if not self.count:
-            return 0.0
-        index = int(np.searchsorted(self._counts.cumsum(), percent / 100 * self.count))
-        edge_s = self.SHORTEST_S * 10 ** ((index + 1) / self.STEPS_PER_DECADE)
-        return min(1e3 * edge_s, self.max_ms)
+        """Return a percentile in ms; 0 without any message."""
+        return float(np.percentile(self._last_ms, percent)) if self._last_ms else 0.0
 
 
 class Player:
