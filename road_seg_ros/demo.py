@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import math
 import sys
 import time
 from collections.abc import Iterable
@@ -26,6 +25,7 @@ from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
+from road_seg_ros.arguments import positive, split_at_dashes, whole_number
 from road_seg_ros.bags.recorder import Recorder, RecorderError
 from road_seg_ros.frames import Frame, Frames, SourceError, open_frames, synthetic_frames
 from road_seg_ros.graph_names import CAMERA_TOPIC
@@ -35,7 +35,6 @@ from road_seg_ros.node_process import (
     NodeError,
     prepare_environment,
     running_node,
-    split_at_dashes,
     wait_for_node,
 )
 from road_seg_ros.read_ahead import ReadAhead
@@ -194,15 +193,13 @@ def main(arguments: list[str] | None = None) -> int:
         'a synthetic drive if left out',
     )
     parser.add_argument('--out', type=Path, default=Path('out/demo'), help='default: out/demo')
-    parser.add_argument('--rate', type=float, default=10.0, help='frames a second, default 10')
+    parser.add_argument('--rate', type=positive, default=10.0, help='frames a second, default 10')
     parser.add_argument(
-        '--frames', type=int, default=SYNTHETIC_FRAMES, help='of the synthetic drive'
+        '--frames', type=whole_number(1), default=SYNTHETIC_FRAMES, help='of the synthetic drive'
     )
     parser.add_argument('--seed', type=int, default=0, help='of the synthetic drive')
     own, node_arguments = split_at_dashes(sys.argv[1:] if arguments is None else arguments)
     args = parser.parse_args(own)
-    if not 0 < args.rate < math.inf or args.frames < 1:
-        parser.error('--rate must be above 0 and --frames at least 1')
     interrupt_on_sigterm()
     try:
         if args.source:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import math
 import os
 import sys
 import time
@@ -28,6 +27,7 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CompressedImage, Image
 
+from road_seg_ros.arguments import full_node_name, positive, split_at_dashes
 from road_seg_ros.bags.reading import (
     GROUND_TRUTH_TOPIC,
     Bag,
@@ -44,10 +44,8 @@ from road_seg_ros.node_client import RELIABLE, NodeClient
 from road_seg_ros.node_process import (
     NodeError,
     Process,
-    full_node_name,
     prepare_environment,
     running_node,
-    split_at_dashes,
     wait_for_node,
 )
 from road_seg_ros.read_ahead import ReadAhead
@@ -297,8 +295,6 @@ def main(arguments: list[str] | None = None) -> int:
     own, node_arguments = split_at_dashes(sys.argv[1:] if arguments is None else arguments)
     parser = _parser()
     args = parser.parse_args(own)
-    if args.rate is not None and not 0 < args.rate < math.inf:
-        parser.error(f'--rate must be above 0, not {args.rate}')
     if args.attach and node_arguments:
         parser.error('arguments after -- are for the node that is started, --attach starts none')
     interrupt_on_sigterm()
@@ -331,7 +327,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('bag', help='rosbag2 folder, or one of its .mcap or .db3 files')
     parser.add_argument(
         '--rate',
-        type=float,
+        type=positive,
         help='send the images at this multiple of the pace of the recording, as a camera would; '
         'without, each is sent once the one before is answered',
     )

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -95,25 +93,3 @@ def wait_for_node(
                 f'road_seg_node was not ready in {timeout_s:.0f} s; it says: '
                 f'{status() or "nothing"}'
             )
-
-
-def full_node_name(name: str) -> str:
-    """
-    Return a node's name with its namespace, as `/road_seg`. The type of an argument.
-
-    argparse.ArgumentTypeError if it cannot be one.
-    """
-    full = f'/{name.strip("/")}'
-    if not re.fullmatch(r'(/[A-Za-z_][A-Za-z0-9_]*)+', full):
-        raise argparse.ArgumentTypeError(
-            f'a node has a name like /road_seg or /front/road_seg, not {name!r}'
-        )
-    return full
-
-
-def split_at_dashes(arguments: list[str]) -> tuple[list[str], list[str]]:
-    """Return what is before and after `--`: a command's own arguments, and those for the node."""
-    if '--' not in arguments:
-        return arguments, []
-    index = arguments.index('--')
-    return arguments[:index], arguments[index + 1 :]

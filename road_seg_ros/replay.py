@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import math
 import os
 import re
 import sys
@@ -22,8 +21,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from road_seg_ros.arguments import full_node_name, not_negative, positive
 from road_seg_ros.graph_names import NODE
-from road_seg_ros.node_process import full_node_name
 from road_seg_ros.stop import Stop
 from road_seg_ros.transport import profile_environment
 
@@ -77,18 +76,27 @@ def _parser() -> argparse.ArgumentParser:
         epilog='What follows --ros-args goes to ROS.',
     )
     parser.add_argument('bag', help='rosbag2 folder, or one of its .mcap or .db3 files')
-    parser.add_argument('-r', '--rate', type=float, default=1.0, help='speed, default 1')
+    parser.add_argument('-r', '--rate', type=positive, default=1.0, help='speed, default 1')
     parser.add_argument('-l', '--loop', action='store_true', help='play it again and again')
     parser.add_argument(
-        '--start', '--start-offset', type=float, default=0.0, metavar='S', help='s to leave out'
+        '--start',
+        '--start-offset',
+        type=not_negative,
+        default=0.0,
+        metavar='S',
+        help='s to leave out',
     )
     parser.add_argument(
-        '--duration', '--playback-duration', type=float, metavar='S', help='s of the bag to play'
+        '--duration',
+        '--playback-duration',
+        type=positive,
+        metavar='S',
+        help='s of the bag to play',
     )
     parser.add_argument(
         '--clock',
         nargs='?',
-        type=float,
+        type=not_negative,
         const=CLOCK_HZ,
         default=0.0,
         metavar='HZ',
@@ -114,7 +122,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         '--wait-timeout',
-        type=float,
+        type=not_negative,
         default=60.0,
         metavar='S',
         help='give up after that long without such a subscriber, default 60',
@@ -137,15 +145,6 @@ def _parser() -> argparse.ArgumentParser:
 
 def _check(args: argparse.Namespace) -> None:
     """End the program with a message if a value cannot be used."""
-    for name, least_allowed in (('rate', False), ('wait_timeout', True), ('start', True)):
-        value = getattr(args, name)
-        if not math.isfinite(value) or value < 0 or (value == 0 and not least_allowed):
-            rule = 'at least 0' if least_allowed else 'above 0'
-            _parser().error(f'--{name.replace("_", "-")} must be {rule}, not {value}')
-    if args.duration is not None and not 0 < args.duration < math.inf:
-        _parser().error(f'--duration must be above 0, not {args.duration}')
-    if args.clock and not 0 < args.clock < math.inf:
-        _parser().error(f'--clock must be above 0, not {args.clock}')
     if args.save and args.loop:
         _parser().error('--save ends with the bag, --loop never; leave out one of them')
 

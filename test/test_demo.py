@@ -141,7 +141,7 @@ def test_a_rate_that_is_none_is_a_usage_error(rate: str, capsys) -> None:
     with pytest.raises(SystemExit) as end:
         demo.main(['--rate', rate])
     assert end.value.code == 2
-    assert '--rate must be above 0' in capsys.readouterr().err
+    assert '--rate: must be a number above 0' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('rate', [0.001, 66.6667, 89.9713, 119.9931, 1234.5678])

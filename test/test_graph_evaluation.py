@@ -173,7 +173,11 @@ def _write(path: Path, *records: object) -> Path:
             [],
             'has pixels of value 130; 255 is road, 0 is not, and 127 is not scored',
         ),
-        ([image(LABEL, 0), image(LABEL, 0, TRUTH)], ['--rate', '0'], '--rate must be above 0'),
+        (
+            [image(LABEL, 0), image(LABEL, 0, TRUTH)],
+            ['--rate', '0'],
+            '--rate: must be a number above 0',
+        ),
         ([image(LABEL, 0)], ['--attach', '--', '-p', 'device:=cpu'], '--attach starts none'),
     ],
 )

@@ -79,6 +79,8 @@ def test_the_command_prints_peaks_and_floors(
     assert f'| together | {total:.2f} |' in output
 
 
-def test_a_bad_size_is_one_line(capsys) -> None:
-    assert roofline.main(['--size', '160']) == 2
-    assert 'error: must be HEIGHTxWIDTH in pixels' in capsys.readouterr().err
+def test_a_bad_size_is_a_usage_error(capsys) -> None:
+    with pytest.raises(SystemExit) as end:
+        roofline.main(['--size', '160'])
+    assert end.value.code == 2
+    assert '--size: must be HEIGHTxWIDTH in pixels' in capsys.readouterr().err

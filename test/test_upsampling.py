@@ -82,12 +82,8 @@ def test_the_table_has_a_row_for_each_way(tiny_model: Path, kitti_like: Path, ca
     assert names == list(upsampling.ways(*checkpoint.load(tiny_model)))
 
 
-@pytest.mark.parametrize(
-    ('options', 'words'),
-    [(['--every', '0'], '--every must be at least 1, got 0'), (['--model', '/no'], 'not exist')],
-)
-def test_errors_are_one_line(kitti_like: Path, capsys, options: list[str], words: str) -> None:
-    assert upsampling.main(['--data', str(kitti_like), *options]) == 2
+def test_errors_are_one_line(kitti_like: Path, capsys) -> None:
+    assert upsampling.main(['--data', str(kitti_like), '--model', '/no']) == 2
     error = capsys.readouterr().err
-    assert words in error
+    assert 'not exist' in error
     assert error.count('\n') == 1

@@ -28,7 +28,8 @@ from typing import Any
 
 import numpy as np
 
-from road_seg_ros import checkpoint, geometry
+from road_seg_ros import checkpoint
+from road_seg_ros.arguments import height_by_width
 from road_seg_ros.checkpoint import InputSize
 from road_seg_ros.engines.processor import has_int8
 from training import int8_file, onnx_file, openvino_file
@@ -154,14 +155,6 @@ def quantize(model: Any, pairs: Sequence[Pair], prepare: Callable[[Pair], np.nda
     return nncf.quantize(model, dataset, subset_size=len(pairs))
 
 
-def parse_size(text: str) -> tuple[int, int]:
-    """Turn '160x576' into (160, 576). ExportError for anything else."""
-    try:
-        return geometry.parse_size(text)
-    except ValueError as error:
-        raise ExportError(f'--size {error}') from error
-
-
 def _check_output(out: Path, suffix: str, format_name: str) -> None:
     if out.suffix != suffix:
         raise ExportError(f'--out must end in {suffix} for --format {format_name}, got {out}')
@@ -195,7 +188,9 @@ def main(arguments: list[str] | None = None) -> int:
         help='; '.join(f'{name}: {description}' for name, description in LAYOUTS.items()),
     )
     parser.add_argument(
-        '--size', help='HEIGHTxWIDTH: fix the input to this size, like 160x576; default: any size'
+        '--size',
+        type=height_by_width,
+        help='HEIGHTxWIDTH: fix the input to this size, like 160x576; default: any size',
     )
     parser.add_argument(
         '--calibration',
@@ -206,9 +201,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument('--int8', action='store_true', help='quantise to int8')
     args = parser.parse_args(arguments)
     try:
-        size = None if args.size is None else parse_size(args.size)
         lines = export(
-            args.model, args.format, args.out, args.input, size, args.calibration, args.int8
+            args.model, args.format, args.out, args.input, args.size, args.calibration, args.int8
         )
     except CheckError as error:
         print(f'error: {error}; nothing was written', file=sys.stderr)

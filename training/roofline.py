@@ -28,9 +28,9 @@ from torch import nn
 
 from road_seg_ros import checkpoint, markdown
 from road_seg_ros.architecture import HEADS
+from road_seg_ros.arguments import height_by_width
 from road_seg_ros.benchmark import machine
 from road_seg_ros.fcn8 import FCN8
-from road_seg_ros.geometry import parse_size
 
 BYTES = {'fp32': 4, 'fp16': 2, 'bf16': 2, 'int8': 1}
 DTYPES = {'fp32': torch.float32, 'fp16': torch.float16, 'bf16': torch.bfloat16}
@@ -230,14 +230,18 @@ def main(arguments: list[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('--model', default='', help='model file; default: the one that ships')
-    parser.add_argument('--size', help="HEIGHTxWIDTH of the network; default: the model's own")
+    parser.add_argument(
+        '--size',
+        type=height_by_width,
+        help="HEIGHTxWIDTH of the network; default: the model's own",
+    )
     parser.add_argument('--width', type=float, help="of the network; default: the model's own")
     parser.add_argument('--head', choices=HEADS, help="of the network; default: the model's own")
     parser.add_argument('--json', type=Path, help='write the figures to this file')
     args = parser.parse_args(arguments)
     try:
         info = checkpoint.load_info(args.model)
-        size = parse_size(args.size) if args.size else (info.input.height, info.input.width)
+        size = args.size or (info.input.height, info.input.width)
         given = {'width': args.width, 'head': args.head}
         given = {name: value for name, value in given.items() if value is not None}
         network = FCN8(**{**info.architecture, **given})

@@ -28,8 +28,8 @@ from torch import nn
 from torchvision.models import segmentation
 
 from road_seg_ros import checkpoint, markdown
+from road_seg_ros.arguments import height_by_width, whole_number
 from road_seg_ros.benchmark import machine, samples
-from road_seg_ros.benchmark.cli import at_least_one, parse_size
 from road_seg_ros.benchmark.samples import Choice, Model
 from road_seg_ros.benchmark.tables import percentiles
 from road_seg_ros.benchmark.timing import Durations, interleave, timed
@@ -298,11 +298,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N')
     parser.add_argument(
         '--size',
-        type=parse_size,
+        type=height_by_width,
         help='HEIGHTxWIDTH that every network sees; default: as the model says',
     )
     parser.add_argument(
-        '--repeats', type=at_least_one, default=50, help='images for each, default 50'
+        '--repeats', type=whole_number(1), default=50, help='images for each, default 50'
     )
     parser.add_argument('--json', type=Path, help='write the figures to this file')
     args = parser.parse_args(arguments)

@@ -21,8 +21,9 @@ from pathlib import Path
 import torch
 from torch.utils.data import DataLoader
 
+from road_seg_ros.arguments import whole_number
 from training import config
-from training.config import ConfigError, TrainingConfig
+from training.config import TrainingConfig
 from training.dataset import render_synthetic, training_loader
 from training.kitti_road import find_pairs, read_all
 from training.process import Process
@@ -117,7 +118,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument('--backbone', type=Path, help='VGG-16 weights as .safetensors')
     parser.add_argument('--teacher', help='model file to imitate')
     parser.add_argument(
-        '--batches', type=int, default=30, help='batches timed at least, default 30'
+        '--batches', type=whole_number(1), default=30, help='batches timed at least, default 30'
     )
     parser.add_argument('--json', type=Path, help='write the figures to this file')
     parser.add_argument('settings', nargs='*', metavar='key=value', help='override a setting')
@@ -125,8 +126,6 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         settings = config.read(args.config, args.settings)
         files = Files(args.data, Path(), args.backbone, teacher=args.teacher)
-        if args.batches < 1:
-            raise ConfigError(f'--batches must be at least 1, got {args.batches}')
         if args.json:
             args.json.parent.mkdir(parents=True, exist_ok=True)
         figures = measure(settings, files, args.batches)

@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from road_seg_ros import checkpoint, markdown
 from road_seg_ros.architecture import by_place
+from road_seg_ros.arguments import whole_number
 from road_seg_ros.checkpoint import ModelInfo
 from road_seg_ros.engines.torch_engine import RoadProbability
 from road_seg_ros.fcn8 import FCN8
@@ -141,11 +142,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         '--data', type=Path, required=True, help='folder with training/image_2 and gt_image_2'
     )
-    parser.add_argument('--every', type=int, default=1, help='take every Nth image; default 1')
+    parser.add_argument(
+        '--every', type=whole_number(1), default=1, help='take every Nth image; default 1'
+    )
     args = parser.parse_args(arguments)
     try:
-        if args.every < 1:
-            raise ValueError(f'--every must be at least 1, got {args.every}')
         pairs = find_pairs(args.data)[:: args.every]
         rows = compare(*checkpoint.load(args.model), pairs)
     except (ValueError, OSError) as error:  # CheckpointError, DataError

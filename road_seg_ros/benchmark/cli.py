@@ -23,7 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from road_seg_ros import geometry, openmp
+from road_seg_ros import openmp
+from road_seg_ros.arguments import height_by_width, positive, whole_number
 from road_seg_ros.benchmark import (
     chart,
     growth,
@@ -178,14 +179,6 @@ def measure_transport(args: argparse.Namespace) -> Report:
     )
 
 
-def parse_size(text: str) -> tuple[int, int]:
-    """Turn '160x576' into (160, 576)."""
-    try:
-        return geometry.parse_size(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-
-
 def parse_rates(text: str) -> list[float]:
     """Turn '10,30' into [10.0, 30.0]."""
     try:
@@ -209,13 +202,6 @@ def parse_names(known: Sequence[str]) -> Callable[[str], list[str]]:
         return names
 
     return parse
-
-
-def at_least_one(text: str) -> int:
-    """Turn '200' into 200."""
-    if not text.isascii() or not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f'must be a whole number of at least 1, got {text!r}')
-    return int(text)
 
 
 def _model(args: argparse.Namespace) -> Model:
@@ -267,23 +253,26 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         '--size',
-        type=parse_size,
+        type=height_by_width,
         help='HEIGHTxWIDTH that the network sees, like 160x576; default: as the model says',
     )
     parser.add_argument(
         '--repeats',
-        type=at_least_one,
+        type=whole_number(1),
         help=f'images for each engine, default {REPEATS}; with --growth, for each size as well, '
         f'default {REPEATS_OF_A_SIZE}',
     )
     parser.add_argument(
-        '--startups', type=int, default=3, help='starts of a process, 0 for none, default 3'
+        '--startups',
+        type=whole_number(0),
+        default=3,
+        help='starts of a process, 0 for none, default 3',
     )
     parser.add_argument(
         '--rates', type=parse_rates, default=[10.0, 30.0, 60.0], help='Hz, default 10,30,60'
     )
     parser.add_argument(
-        '--seconds', type=float, default=20.0, help='at each rate, default 20', metavar='S'
+        '--seconds', type=positive, default=20.0, help='at each rate, default 20', metavar='S'
     )
     parser.add_argument('--json', type=Path, help='write the figures to this file')
     parser.add_argument('--chart', type=Path, help='draw them to this PNG file')
@@ -301,8 +290,6 @@ def main(arguments: list[str] | None = None) -> int:
     interrupt_on_sigterm()
     openmp.wait_asleep()  # as the node does
     try:
-        if args.seconds <= 0 or args.startups < 0:
-            raise UsageError('--seconds must be above 0, and --startups at least 0')
         if args.chart and args.measure is measure_transport:
             raise UsageError('--chart does not go with --transport, which has nothing to draw')
         if args.chart:
