@@ -345,5 +345,9 @@ def _check_weights(
                 f'{path}: {name} has shape {array.shape}, its network needs {shapes[name]}; '
                 f'{again}'
             )
-        if array.dtype.kind != 'f' or not np.isfinite(array).all():
+        if array.dtype.kind != 'f':
+            raise CheckpointError(
+                f'{path}: {name} holds {array.dtype}, its network needs floating point; {again}'
+            )
+        if not np.isfinite(array).all():
             raise CheckpointError(f'{path}: {name} holds values that are not finite; {again}')

@@ -44,6 +44,7 @@ class Situation:
     enabled: bool
     no_image_timeout: float  # s
     no_image_reason: str = ''  # why none may arrive, if that can be told
+    configure_problem: str = ''  # why the last configure failed, if it did
 
 
 class Health:
@@ -57,6 +58,7 @@ class Health:
         self._clock = clock
         self._lock = threading.Lock()
         self.received = 0
+        self.missed = 0  # sent, but never received
         self.published = 0
         self.dropped = 0  # overtaken by a newer frame, or too old
         self.rejected = 0  # malformed
@@ -73,10 +75,11 @@ class Health:
         self._inference_ms: deque[float] = deque(maxlen=LATENCY_WINDOW)
         self._pipeline_ms: deque[float] = deque(maxlen=LATENCY_WINDOW)
 
-    def image_received(self) -> None:
-        """An image arrived."""
+    def image_received(self, missed: int = 0) -> None:
+        """An image arrived; so many that were sent before it did not."""
         with self._lock:
             self.received += 1
+            self.missed += missed
             self._last_received = self._clock()
             if self._unanswered_since is None:
                 self._unanswered_since = self._last_received
@@ -146,6 +149,8 @@ class Health:
             inference_ms = self._inference_ms[-1] if self._inference_ms else 0.0
         state, timeout = situation.lifecycle_state, situation.no_image_timeout
         if state != 'active':
+            if situation.configure_problem:
+                return error, f'inactive: cannot configure: {situation.configure_problem}'
             if failing and state == 'unconfigured':  # error processing ended there
                 return error, failing
             # Stale is also what monitors show of a node that is gone altogether.
@@ -175,6 +180,7 @@ class Health:
                 'input rate (Hz)': f'{self._input_rate.hz():.1f}',
                 'output rate (Hz)': f'{self._output_rate.hz():.1f}',
                 'received': str(self.received),
+                'missed': str(self.missed),
                 'published': str(self.published),
                 'dropped': str(self.dropped),
                 'rejected': str(self.rejected),

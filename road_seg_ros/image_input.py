@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +29,7 @@ NAME_UNKNOWN = '_NODE_NAME_UNKNOWN_'  # as rmw has it
 
 class ImageInput:
     """
-    Subscribes to a camera; `callback` gets every message, once.
+    Subscribes to a camera; `callback` gets every message, once, and how many it missed before.
 
     transport: raw or compressed. reliability: auto, reliable or best_effort. `match_publishers`
     must be called now and then: with auto it follows the publishers, else it warns of a conflict.
@@ -43,7 +43,7 @@ class ImageInput:
         node: LifecycleNode,
         transport: str,
         reliability: str,
-        callback: Callable[[Any], None],
+        callback: Callable[[Any, int], None],
     ) -> None:
         self._node = node
         self._setting = reliability
@@ -61,6 +61,8 @@ class ImageInput:
         self._predecessor: Any = None
         self._taken_over = False  # by the newest, from its predecessor
         self._last_stamp: Any = None
+        self._last_publisher: Any = None
+        self._last_number: int | None = None  # as that publisher counts
         self._conflict = False  # with a publisher, which is still to be told
         self._name = topic  # the remapping rules are applied to it, and only once
         self._subscription = self._subscribe(matching_reliability(reliability, ()))
@@ -104,7 +106,7 @@ class ImageInput:
         self._destroy_predecessor()
         self._node.destroy_subscription(self._subscription)
 
-    def _on_message(self, number: int, message: Any) -> None:
+    def _on_message(self, number: int, message: Any, info: Mapping[str, Any]) -> None:
         newest, stamp = number == self._count, message.header.stamp
         if self._taken_over and not newest:
             return
@@ -112,8 +114,22 @@ class ImageInput:
         self._taken_over |= newest
         repeated = first and stamp == self._last_stamp and (stamp.sec or stamp.nanosec)
         self._last_stamp = stamp
+        missed = self._missed(info)
         if not repeated:  # the predecessor brought it too
-            self._callback(message)
+            self._callback(message, missed)
+
+    def _missed(self, info: Mapping[str, Any]) -> int:
+        """
+        Return how many messages the publisher has sent between its last one here and this one.
+
+        They were overtaken before they could be taken, or lost on the way. 0 if the last one was
+        another publisher's, and where no number or publisher is told (before Kilted).
+        """
+        last, self._last_number = self._last_number, info.get('publication_sequence_number')
+        publisher, self._last_publisher = self._last_publisher, info.get('publisher_gid')
+        if None in (last, self._last_number, publisher) or publisher != self._last_publisher:
+            return 0
+        return max(0, self._last_number - last - 1)
 
     def _on_incompatible(self, _: Any) -> None:
         if self._setting == 'auto':

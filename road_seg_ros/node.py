@@ -40,7 +40,12 @@ LOG_THROTTLE_S = 1.0
 
 
 class RoadSegNode(LifecycleNode):
-    """Wires parameters, topics, services and lifecycle to a RoadSegmenter."""
+    """
+    Wires parameters, topics, services and lifecycle to a RoadSegmenter.
+
+    With autostart it configures and activates itself as soon as it is spun; `start` does so before
+    and tells whether that went well.
+    """
 
     def __init__(self, **node_arguments: Any) -> None:
         # First, so that a node whose start fails can still be destroyed.
@@ -48,6 +53,7 @@ class RoadSegNode(LifecycleNode):
         self._enabled = True
         self._active = False
         self._broken = False
+        self._configure_problem = ''
         self._segmenter = None
         self._input: ImageInput | None = None
         self._outputs: Outputs | None = None
@@ -70,6 +76,9 @@ class RoadSegNode(LifecycleNode):
         self.create_timer(DIAGNOSTICS_PERIOD_S, self._publish_diagnostics, clock=steady)
         self.create_timer(SUPERVISION_PERIOD_S, self._supervise, clock=steady)
         self.create_service(SetBool, '~/enable', self._on_enable)
+        self._autostart = self.create_timer(0.0, self._on_autostart, clock=steady)
+        if not self.autostart:
+            self._autostart.cancel()
 
     @property
     def autostart(self) -> bool:
@@ -77,6 +86,11 @@ class RoadSegNode(LifecycleNode):
         return self._settings.autostart
 
     # Lifecycle
+
+    def _on_autostart(self) -> None:
+        self._autostart.cancel()
+        if self._state_machine.current_state[1] == 'unconfigured':
+            self.start()
 
     def _on_change_state(self, change: Callable[..., Any], request: Any, response: Any) -> Any:
         try:
@@ -90,6 +104,7 @@ class RoadSegNode(LifecycleNode):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the model and open the topics."""
+        self._configure_problem = ''
         try:
             self._configure(self._settings)
         except ImportError as error:
@@ -103,6 +118,7 @@ class RoadSegNode(LifecycleNode):
             problem = f'{kind}{error}'
         else:
             return super().on_configure(state)
+        self._configure_problem = problem
         self.get_logger().error(f'cannot configure: {problem}')
         self._release()
         return TransitionCallbackReturn.FAILURE
@@ -182,10 +198,10 @@ class RoadSegNode(LifecycleNode):
 
     # Images
 
-    def _on_image(self, message: Any) -> None:
+    def _on_image(self, message: Any, missed: int) -> None:
         if not self._active or not self._enabled:
             return
-        self._health.image_received()
+        self._health.image_received(missed)
         if self._frames.put(message):
             self._health.image_dropped()
 
@@ -309,6 +325,7 @@ class RoadSegNode(LifecycleNode):
             enabled=self._enabled,
             no_image_timeout=self._settings.no_image_timeout,
             no_image_reason=self._input.why_silent() if self._input is not None else '',
+            configure_problem=self._configure_problem,
         )
         level, message = self._health.status(situation)
         stamp = self.get_clock().now().to_msg()
@@ -320,6 +337,7 @@ class RoadSegNode(LifecycleNode):
 
     def start(self) -> bool:
         """Configure and activate. False if that failed; the reason has been logged."""
+        self._autostart.cancel()
         return (
             self.trigger_configure() == TransitionCallbackReturn.SUCCESS
             and self.trigger_activate() == TransitionCallbackReturn.SUCCESS

@@ -114,7 +114,7 @@ DECLARATIONS = (
     ),
     Declaration(
         'max_image_age', 0.0, '0 or more', LIVE,
-        'Seconds after its stamp from which an image is dropped; 0 for no limit.',
+        'Seconds after its stamp from which an image that has one is dropped; 0 for no limit.',
         lambda value: value >= 0.0, (0.0, LARGEST),
     ),
     Declaration(

@@ -175,9 +175,15 @@ def _with_calibration(files: list[ImageFile], choices: Choices) -> tuple[list[Im
     if not wanted:
         return files, 'no calibration, so no camera_info: --calibration FILE adds it'
     if missing := [path for path in wanted if not path.is_file()]:
-        raise SourceError(
+        problem = (
             f'the calibration of {len(missing)} of {len(files)} images is missing, the first '
-            f'{missing[0]}; --calibration FILE names another, --no-camera-info does without'
+            f'{missing[0]}'
+        )
+        if len(set(wanted)) > 1:  # KITTI Road has one for each image, and is used without
+            note = f'{problem}, so no camera_info: --calibration FILE adds it'
+            return [replace(file, calibration=None) for file in files], note
+        raise SourceError(
+            f'{problem}; --calibration FILE names another, --no-camera-info does without'
         )
     return files, ''
 

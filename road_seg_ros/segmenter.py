@@ -9,6 +9,7 @@ From an image to a drivable-road mask, without ROS.
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -25,7 +26,7 @@ __all__ = ['RoadSegmenter', 'Segmentation', 'Tint']
 
 class RoadSegmenter:
     """
-    Segments images with one engine.
+    Segments images with one engine. Threads may share it, and wait for each other.
 
     `threshold` (of the road probability, 0..1) may be set at any time, from any thread; it holds
     from the next image on.
@@ -34,6 +35,8 @@ class RoadSegmenter:
     def __init__(self, engine: Engine, info: ModelInfo, why: str = '') -> None:
         self.engine = engine
         self.why = why  # the reason for this engine, for a log
+        self._closed = False
+        self._lock = threading.Lock()
         self.start_s: dict[str, float] = {}  # what took how many seconds until it was ready
         self.info = info
         self.threshold = info.threshold
@@ -94,10 +97,11 @@ class RoadSegmenter:
         Return the mask and the confidence of one image.
 
         image: uint8 (H, W, 3) BGR, any H and W of at least 1; it is not changed.
-        ValueError for any other shape or dtype; ArithmeticError if the network's answer is not
-        finite.
+        ValueError for anything else, and after `close`; ArithmeticError if the network's answer is
+        not finite.
         """
-        return self.submit(image)()
+        with self._lock:
+            return self.submit(image)()
 
     def submit(
         self, image: np.ndarray, confidence: bool = True, tint: Tint | None = None
@@ -107,8 +111,12 @@ class RoadSegmenter:
 
         image: as for `__call__`, and not to be written to until the result is there. confidence:
         whether it is wanted; tint: of the overlay, None for no overlay. At most two images may be
-        under way. Errors as for `__call__`, from either call.
+        under way, from one thread. Errors as for `__call__`, from either call.
         """
+        if self._closed:
+            raise ValueError('this segmenter is closed; make another one')
+        if not isinstance(image, np.ndarray):
+            raise ValueError(f'image must be a numpy array, got {type(image).__name__}')
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
             raise ValueError(
                 f'image must be uint8 (H, W, 3) BGR and not empty, got {image.dtype} {image.shape}'
@@ -128,6 +136,7 @@ class RoadSegmenter:
             yield under_way.popleft()()
 
     def close(self) -> None:
-        """Free the memory of the network."""
+        """Free the memory of the network. Nothing can be segmented afterwards."""
+        self._closed = True
         self.engine.close()
         memory.give_back()

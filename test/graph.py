@@ -137,6 +137,7 @@ class ReplacedEngine:
 @contextmanager
 def running_node(start: bool = True, **parameters: Any) -> Iterator[RoadSegNode]:
     """Run a RoadSegNode in this process, spun by a thread, configured and active if `start`."""
+    parameters.setdefault('autostart', start)
     overrides = [Parameter(name, value=value) for name, value in parameters.items()]
     node = RoadSegNode(parameter_overrides=overrides)
     executor = SingleThreadedExecutor()

@@ -160,3 +160,8 @@ def test_a_file_that_is_no_safetensors_is_named(tmp_path: Path) -> None:
     path.write_text('hello')
     with pytest.raises(BackboneError, match='cannot read the backbone .*vgg.safetensors'):
         start_weights(FCN8(width=0.1, head='none'), 'imagenet_features', path, 0.01, 0.01)
+
+
+def test_noise_takes_no_file(tmp_path: Path) -> None:
+    with pytest.raises(BackboneError, match='backbone=random starts from noise, not from .*vgg'):
+        start_weights(FCN8(0.05), 'random', tmp_path / 'vgg', init_std=0.01, skip_std=1e-4)

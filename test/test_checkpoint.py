@@ -173,7 +173,7 @@ def _bad_order(tensors: Tensors, metadata: dict[str, str]) -> None:
         (_extra_weight, 'no place for, first score9.bias'),
         (_wrong_shape, r'score3.bias has shape \(5,\), its network needs \(2,\)'),
         (_not_finite, 'score3.bias holds values that are not finite'),
-        (_integers, 'score3.bias holds values that are not finite'),
+        (_integers, 'score3.bias holds int.*, its network needs floating point'),
         (_other_format, 'not a road_seg_ros checkpoint'),
         (_no_metadata, 'not a road_seg_ros checkpoint'),
         (_newer_version, "format version '3', this program reads 1 and 2"),

@@ -58,6 +58,8 @@ def test_paused_and_inactive(health: Health) -> None:
     assert level == OK and message.startswith('paused')
     level, message = health.status(_situation(lifecycle_state='unconfigured'))
     assert level == WARN and message == 'inactive: lifecycle state unconfigured'
+    problem = _situation(lifecycle_state='unconfigured', configure_problem='no such file')
+    assert health.status(problem) == (ERROR, 'inactive: cannot configure: no such file')
     level, message = health.status(_situation(lifecycle_state='finalized'))
     assert level == DiagnosticStatus.STALE and message == 'inactive: lifecycle state finalized'
 
@@ -146,19 +148,20 @@ def test_latencies_are_median_and_95th_percentile(health: Health) -> None:
 
 
 def test_everything_is_counted(health: Health) -> None:
-    health.image_received()
+    health.image_received(missed=3)
     health.image_dropped()
     health.image_rejected('bad step')
     health.inference_failed('broken')
     values = health.values()
-    counts = {k: values[k] for k in ('received', 'published', 'dropped', 'rejected', 'errors')}
-    assert counts == {
+    expected = {
         'received': '1',
+        'missed': '3',
         'published': '0',
         'dropped': '1',
         'rejected': '1',
         'errors': '1',
     }
+    assert {name: values[name] for name in expected} == expected
     assert values['last rejection'] == 'bad step'
     assert values['last error'] == 'broken'
 

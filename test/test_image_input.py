@@ -5,9 +5,13 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
+import rclpy
+from graph import Client, wait_for
+from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Image
 
-from road_seg_ros.image_input import matching_reliability, why_silent
+from road_seg_ros.image_input import ImageInput, matching_reliability, why_silent
 
 RELIABLE, BEST_EFFORT = ReliabilityPolicy.RELIABLE, ReliabilityPolicy.BEST_EFFORT
 IMAGE = 'sensor_msgs/msg/Image'
@@ -54,3 +58,35 @@ def test_silence_is_explained(publishers: list[SimpleNamespace], words: tuple[st
     reason = why_silent('/camera/image_raw', publishers, IMAGE, RELIABLE)
     for word in words:
         assert word in reason
+
+
+def test_images_that_were_overtaken_before_they_were_taken_are_missed(client: Client) -> None:
+    node = Node('listener')  # spun only now and then: meanwhile the newest image takes the place
+    taken: list[tuple[Image, int]] = []
+    infos: list[dict] = []
+    images = ImageInput(node, 'raw', 'reliable', lambda *taken_now: taken.append(taken_now))
+    node.create_subscription(Image, images.topic, lambda _, info: infos.append(info), 1)
+
+    def send(count: int) -> None:
+        for _ in range(count):
+            client.camera.publish(Image())
+        before = len(taken), len(infos)
+        wait_for(
+            lambda: (
+                rclpy.spin_once(node, timeout_sec=0.1)
+                or (len(taken) > before[0] and len(infos) > before[1])
+            ),
+            'the newest image',
+        )
+
+    try:
+        wait_for(lambda: client.camera.get_subscription_count() == 2, 'both subscriptions')
+        send(1)
+        client.camera.publish(Image())
+        send(4)
+        numbers = [info.get('publication_sequence_number') for info in infos]
+        told = 'publisher_gid' in infos[0]  # since Kilted
+        assert not told or numbers[-1] == 6
+        assert sum(missed for _, missed in taken) == (6 - len(taken) if told else 0)
+    finally:
+        node.destroy_node()

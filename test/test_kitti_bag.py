@@ -191,6 +191,18 @@ def test_a_missing_label_is_noted(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert _read(tmp_path / 'bag').times[MASK] == [11 * 10**8]
 
 
+def test_kitti_road_without_a_calibration_goes_without_camera_info(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    road = write_road(tmp_path)
+    (road / 'training' / 'calib' / 'uu_000000.txt').unlink()
+    _convert(road, tmp_path / 'bag')
+    note = capsys.readouterr().err
+    assert 'note: the calibration of 1 of 2 images is missing, the first ' in note
+    assert 'uu_000000.txt, so no camera_info: --calibration FILE adds it' in note
+    assert set(_read(tmp_path / 'bag').messages) == {IMAGE, MASK}
+
+
 def test_kitti_road_has_images_of_several_sizes(tmp_path: Path) -> None:
     road = write_road(tmp_path) / 'training'
     cv2.imwrite(str(road / 'image_2' / 'uu_000000.png'), picture(0, 14, 22))

@@ -15,6 +15,7 @@ from graph import Client, ReplacedEngine, node_process, running_node, wait_for
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetAvailableTransitions, GetState
 from rclpy.lifecycle.node import LifecycleNodeMixin
+from rclpy.parameter import Parameter
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image
 
@@ -72,6 +73,25 @@ def test_every_transition_from_every_state(client: Client, tiny_model: Path, sta
             end = LEADS_TO.get((state, transition))
             assert _change(client, transition) == (end is not None)
             assert _state(client) == (end or state)
+
+
+def test_a_node_in_another_program_starts_itself_when_it_is_spun(
+    client: Client, tiny_model: Path
+) -> None:
+    with running_node(start=False, autostart=True, model_path=str(tiny_model), engine='torch'):
+        wait_for(lambda: _state(client) == 'active', 'the node to be active')
+
+
+def test_why_it_could_not_be_configured_is_in_the_diagnostics(
+    client: Client, tiny_model: Path
+) -> None:
+    with running_node(start=False, model_path='/no/model', engine='torch') as node:
+        assert not _change(client, CONFIGURE)
+        status = client.wait_for_status('inactive: cannot configure: ')
+        assert "'/no/model' does not exist" in status.message
+        node.set_parameters([Parameter('model_path', value=str(tiny_model))])
+        assert _change(client, CONFIGURE)
+        assert client.wait_for_status('inactive').message == 'inactive: lifecycle state inactive'
 
 
 def test_an_impossible_transition_does_not_end_the_node_where_rclpy_lets_it(

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -351,6 +352,29 @@ def test_a_model_of_other_classes_is_refused(tmp_path: Path) -> None:
     checkpoint.save(path, FCN8(0.05, 'none', classes=3), ModelInfo({}))
     with pytest.raises(CheckpointError, match='three.safetensors scores 3 classes; a mask needs'):
         RoadSegmenter.from_checkpoint(path, 'cpu')
+
+
+@pytest.mark.parametrize('engine', ['torch', 'openvino'])
+def test_threads_may_share_a_segmenter(tiny_model: Path, engine: str) -> None:
+    if engine == 'openvino':
+        pytest.importorskip('openvino', reason='openvino is not installed')
+    segmenter = RoadSegmenter.from_checkpoint(tiny_model, 'cpu', engine, 'fp32')
+    images = [synthetic.render(seed, 94, 310).image for seed in range(4)]
+    alone = [segmenter(image).confidence for image in images]
+    with ThreadPoolExecutor(4) as threads:
+        together = list(threads.map(segmenter, images * 5))
+    for result, confidence in zip(together, alone * 5, strict=True):
+        np.testing.assert_array_equal(result.confidence, confidence)
+
+
+@pytest.mark.parametrize('engine', ['torch', 'openvino'])
+def test_a_closed_segmenter_says_so(tiny_model: Path, engine: str) -> None:
+    if engine == 'openvino':
+        pytest.importorskip('openvino', reason='openvino is not installed')
+    segmenter = RoadSegmenter.from_checkpoint(tiny_model, 'cpu', engine, 'fp32')
+    segmenter.close()
+    with pytest.raises(ValueError, match='segmenter is closed'):
+        segmenter(np.zeros((64, 64, 3), np.uint8))
 
 
 @pytest.mark.parametrize('value', [float('nan'), float('inf')])

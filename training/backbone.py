@@ -54,6 +54,8 @@ def start_weights(
             nn.init.normal_(layer.weight, std=skip_std if skip else init_std)
             nn.init.zeros_(layer.bias)
     if kind == 'random':
+        if file:
+            raise BackboneError(f'backbone=random starts from noise, not from {file}')
         return
     weights = _read(file) if file else _download(kind)
     if kind == 'imagenet_v1' and 'classifier.0.weight' not in weights:
