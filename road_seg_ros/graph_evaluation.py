@@ -147,7 +147,7 @@ class Examiner(Node):
         self._camera_topic = camera_topic
         self._open: dict[int, Question] = {}  # by stamp, in the order in which they were sent
         self._passed_over = 0  # by an answer to a later one
-        self._settled = 0  # how many the node had lost when all before were given up
+        self._settled = 0  # how many the node had lost when the last ones were given up
         self.problem: Exception | None = None  # of an answer
         self._camera = self.create_publisher(TYPES[image_type], camera_topic, RELIABLE)
         self.client = NodeClient(self, name)

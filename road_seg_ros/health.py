@@ -68,7 +68,7 @@ class Health:
         self.last_error = ''
         self._why_unanswered = ''  # the last rejection since a mask was published
         self._last_received: float | None = None
-        self._unanswered_since: float | None = None  # the arrival of the first
+        self._unanswered_since: float | None = None  # arrival of the first unanswered image
         self._since = clock()
         self._input_rate = Rate(clock)
         self._output_rate = Rate(clock)

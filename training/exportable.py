@@ -45,7 +45,7 @@ class Exportable:
         return [-1, 3, height, width] if _is_float(self.layout) else [-1, height, width, 3]
 
     def example(self) -> torch.Tensor:
-        """Return an input to trace the module with; no length in it is 1 or means anything."""
+        """Return an input to trace the module with; its sizes are arbitrary, and none is 1."""
         height, width = self.size or (70, 100)
         return torch.from_numpy(arrange(np.zeros((2, height, width, 3), np.uint8), self.layout))
 

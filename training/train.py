@@ -52,7 +52,7 @@ from training.provenance import Files
 from training.road_training import RoadTraining, TrainingError
 from training.whole_checkpoints import WholeCheckpoints
 
-# What a user can mend; all are ValueErrors that say how.
+# What a user can fix; all are ValueErrors that say how.
 USER_ERRORS = (ConfigError, DataError, BackboneError, CheckpointError, TrainingError)
 
 log = logging.getLogger('training')

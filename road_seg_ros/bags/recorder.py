@@ -87,7 +87,7 @@ class Recorder:
         while (item := self._items.get()) is not None:
             try:
                 self._write(*item)
-            except Exception as error:  # told by close, from where it can be seen
+            except Exception as error:  # raised by close, in the caller's thread
                 self._error = self._error or error
 
     def _write(self, kind: str, name: str, pixels: np.ndarray) -> None:
@@ -112,8 +112,7 @@ def _make_room(out: Path) -> None:
     """Remove what a recording before has left. RecorderError if anything is not of one."""
     masks, mark = out / 'masks', out / MARK
     there = [*masks.glob('*.png'), *(out / name for name in KEPT if (out / name).exists())]
-    is_whole = all((out / name).exists() for name in KEPT)  # older ones have no mark
-    if there and not mark.exists() and not is_whole:
+    if there and not mark.exists():
         raise RecorderError(
             f'{there[0]} is there and of no recording; delete it or choose another folder'
         )

@@ -174,7 +174,7 @@ class ResultBag:
             try:
                 if self._error is None:
                     write()
-            except Exception as error:  # told by whoever is next, from where it can be seen
+            except Exception as error:  # raised by the next call, in the caller's thread
                 self._error = error
 
     def _end_thread(self) -> None:

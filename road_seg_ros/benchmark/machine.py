@@ -101,7 +101,7 @@ def gpu_used_mb(device: str) -> float:
     try:
         [used] = _ask_nvidia('memory.used', '--id', gpu or str(index))
         return float(used.removesuffix(' MiB')) * 2**20 / 1e6
-    except ValueError:  # no such GPU, or it may not be told: [N/A]
+    except ValueError:  # no such GPU, or [N/A]: the driver does not tell
         return float('nan')
 
 

@@ -21,7 +21,7 @@ Sampler = Callable[[Item], Mapping[str, float]]  # does its work; returns ms by 
 
 @dataclass(frozen=True)
 class Durations:
-    """What a list of durations comes to; ms."""
+    """Statistics of a list of durations; ms."""
 
     median: float
     p95: float

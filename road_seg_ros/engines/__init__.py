@@ -185,7 +185,7 @@ def preload() -> None:
     """
     Import the libraries that the node will probably need: seconds, and most of the memory.
 
-    One that is missing or broken is told by whoever needs it.
+    One that is missing or broken is reported later, by what needs it.
     """
     with contextlib.suppress(Exception):
         import road_seg_ros.checkpoint  # noqa: F401

@@ -50,7 +50,7 @@ class CudaEngine:
     ) -> None:
         self.device = str(device)
         self.precision = _check_precision(precision, device)
-        self._uncaptured: set[Layout] = set()  # those that could not be
+        self._uncaptured: set[Layout] = set()  # that no graph could be captured for
         try:
             self._slots = [_Slot(self.make_lane(device)) for _ in range(UNDER_WAY)]
             with self._slots[0].lane.context():

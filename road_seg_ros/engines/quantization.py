@@ -60,7 +60,7 @@ def path_for(model: Path) -> Path:
 
 
 def read(checkpoint: Checkpoint) -> Quantization:
-    """Read the ranges of a model. EngineError says what is wrong and which command mends it."""
+    """Read the ranges of a model. EngineError says what is wrong and which command makes it."""
     path = path_for(checkpoint.path)
     make = (
         f'make it with `python -m training.export --model {checkpoint.path} --format openvino '

@@ -155,7 +155,7 @@ class Replay:
     async def _until_none_twice(
         self, late: Callable[[], list[str]], what: str, timeout_s: float = math.inf
     ) -> list[str]:
-        """Wait by new reports alone, and for two: the first may be older than it arrives."""
+        """Wait for two new reports in a row: the first may have been on its way for a while."""
         for _ in range(2):
             self._watch.forget()
             if missing := await _until_none(late, what, timeout_s):

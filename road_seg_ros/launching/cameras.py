@@ -40,9 +40,9 @@ def find_cameras(image_topic: str, namespace: str = '') -> list[Camera]:
     Return a camera for each topic of `image_topic`.
 
     image_topic: a topic, or several with commas between them, in brackets or not. The node of a
-    single camera stands in `namespace`. With several, each stands in its topic without the last
-    part, below `namespace`; with the last part where two would stand in the same place, and in the
-    whole topic where they still would.
+    single camera is in `namespace`. With several, each is in a namespace below that, named after
+    its topic without the last part; with the last part where two would have the same one, and
+    after the whole topic where they still would.
     ValueError says what is wrong with the topics.
     """
     topics = _split(image_topic)
