@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -88,6 +90,21 @@ def test_synthetic_scenes_have_many_shapes_and_repeat() -> None:
 
 
 @pytest.mark.filterwarnings('ignore:This DataLoader will create')
+def test_workers_have_room_for_what_they_prepare(
+    sample, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(dataset, 'available_cores', lambda: 16)
+    monkeypatch.setattr(dataset.shutil, 'disk_usage', lambda _: SimpleNamespace(free=64 * 2**20))
+    settings = config.TrainingConfig(batch_size=15, input_height=160, input_width=576)
+    batch_bytes = 15 * 160 * 576 * 4
+    with caplog.at_level('WARNING'):
+        loader = dataset.training_loader([sample] * 15, settings, Process())
+    assert loader.num_workers == 4
+    assert 4 * 2 * batch_bytes < 0.7 * 64 * 2**20 < 5 * 2 * batch_bytes
+    assert 'has room for the batches of 4 processes, not 15' in caplog.text
+
+
+@pytest.mark.filterwarnings('ignore:This DataLoader will create')
 @pytest.mark.parametrize(
     ('workers', 'cores', 'processes', 'expected'),
     [(-1, 16, 1, 15), (-1, 16, 4, 3), (-1, 1, 1, 1), (0, 16, 1, 0), (3, 16, 1, 3)],
@@ -101,6 +118,7 @@ def test_workers_are_as_many_as_cores_less_one_unless_set(
     expected: int,
 ) -> None:
     monkeypatch.setattr(dataset, 'available_cores', lambda: cores)
+    monkeypatch.setattr(dataset.shutil, 'disk_usage', lambda _: SimpleNamespace(free=10**12))
     settings = config.TrainingConfig(workers=workers, batch_size=4)
     process = Process(0, processes, processes)
     loader = dataset.training_loader([sample] * 4, settings, process)

@@ -18,8 +18,9 @@ from road_seg_ros.checkpoint import InputSize, ModelInfo
 from road_seg_ros.engines import cuda_engine, pixel_pipeline
 from road_seg_ros.engines.frame_buffers import Inputs
 from road_seg_ros.fcn8 import FCN8
-from training import gpu_check, gpu_correctness
-from training.gpu_correctness import Finding, Subject
+from training import gpu_check, gpu_correctness, gpu_speed, gpu_training
+from training.gpu_correctness import Subject
+from training.gpu_report import FULL, Check, Finding, guarded
 
 ROOT = Path(__file__).resolve().parent.parent
 CHECK = [sys.executable, '-m', 'training.gpu_check']
@@ -43,8 +44,11 @@ def test_the_whole_check_runs_small_on_a_cpu(tmp_path: Path) -> None:
     assert len(findings) > 40
     assert report['passed']
     assert not any('left out' in finding['found'] for finding in findings)
-    assert report['figures'][gpu_check.FULL]['frames_per_s'] > 0
+    assert report['figures'][FULL]['frames_per_s'] > 0
+    assert report['figures']['seed recipe']['epoch_s'] > 0
+    assert report['cut_short'] == []
     text = (out / 'gpu_check.md').read_text()
+    assert 'cut short' not in text
     for part in gpu_check.PARTS:
         assert f'## {part}\n' in text
     assert 'all passed' in result.stdout
@@ -135,14 +139,14 @@ def test_what_is_broken_is_found(
 
 
 def test_a_part_that_raises_is_a_finding_and_the_others_go_on(tmp_path: Path, capsys) -> None:
-    def breaks(_: gpu_check.Check) -> Iterator[Finding]:
+    def breaks(_: Check) -> Iterator[Finding]:
         yield Finding('before', 'good', passed=True)
         raise RuntimeError('CUDA error: too hot\nand more')
 
-    def works(_: gpu_check.Check) -> Iterator[Finding]:
+    def works(_: Check) -> Iterator[Finding]:
         yield Finding('after', 'good', passed=True)
 
-    check = gpu_check.Check(torch.device('cpu'), gpu_check.ON_CPU, {}, None, tmp_path)
+    check = Check(torch.device('cpu'), gpu_check.ON_CPU, {}, None, tmp_path)
     check.run({'breaks': breaks, 'works': works})
     assert not check.passed
     report = json.loads((tmp_path / 'gpu_check.json').read_text())
@@ -152,13 +156,45 @@ def test_a_part_that_raises_is_a_finding_and_the_others_go_on(tmp_path: Path, ca
     assert 'FAIL  breaks: RuntimeError: CUDA error: too hot' in capsys.readouterr().out
 
 
+def test_a_check_that_is_cut_short_has_not_passed_and_leaves_what_it_found(
+    tmp_path: Path,
+) -> None:
+    def works(_: Check) -> Iterator[Finding]:
+        yield Finding('first', 'good', passed=True)
+
+    def is_killed(_: Check) -> Iterator[Finding]:
+        yield Finding('second', 'good', passed=True)
+        raise KeyboardInterrupt
+
+    check = Check(torch.device('cpu'), gpu_check.ON_CPU, {}, None, tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        check.run({'works': works, 'is killed': is_killed, 'never begins': works})
+    report = json.loads((tmp_path / 'gpu_check.json').read_text())
+    assert (report['passed'], report['cut_short']) == (False, ['is killed', 'never begins'])
+    assert [finding['what'] for finding in report['findings']['is killed']] == ['second']
+    text = (tmp_path / 'gpu_check.md').read_text()
+    assert '- **cut short**, without all of is killed, never begins' in text
+
+
+def test_an_error_of_a_worker_is_told_by_its_last_line() -> None:
+    def fails() -> Iterator[Finding]:
+        raise RuntimeError(
+            'Caught RuntimeError in DataLoader worker process 6.\nOriginal Traceback ...\n'
+            'RuntimeError: unable to allocate shared memory(shm)\n'
+        )
+        yield
+
+    [finding] = guarded('data', fails)
+    assert finding.found == 'RuntimeError: RuntimeError: unable to allocate shared memory(shm)'
+
+
 def test_what_is_logged_after_a_training_goes_where_it_went_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
     monkeypatch.setattr(logging.root, 'handlers', [])
     for run in ('first', 'second'):
         with contextlib.suppress(RuntimeError):
-            with open(tmp_path / 'log', 'a') as log, gpu_check.quiet(log):
+            with open(tmp_path / 'log', 'a') as log, gpu_training.quiet(log):
                 logging.basicConfig(level=logging.INFO, format='%(message)s')  # as training does
                 logging.getLogger('training').info(run)
                 raise RuntimeError('CUDA error')  # a run that fails ends as one that does not
@@ -173,9 +209,9 @@ def test_what_is_logged_after_a_training_goes_where_it_went_before(
 )
 def test_targets_are_judged(ms: float, frames_per_s: float, passed: list[bool]) -> None:
     taken = {
-        gpu_check.BARE: gpu_check.Durations.of([0.4]),
-        gpu_check.MASK: gpu_check.Durations.of([ms]),
-        gpu_check.CONFIDENCE: gpu_check.Durations.of([ms]),
+        gpu_speed.BARE: gpu_speed.Durations.of([0.4]),
+        gpu_speed.MASK: gpu_speed.Durations.of([ms]),
+        gpu_speed.CONFIDENCE: gpu_speed.Durations.of([ms]),
     }
-    findings = list(gpu_check._judge_speed(taken, {}, frames_per_s))
+    findings = list(gpu_speed._judge_speed(taken, {}, frames_per_s))
     assert [f.passed for f in findings if f.passed is not None] == passed

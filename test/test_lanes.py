@@ -53,7 +53,10 @@ class FakeCuda:
             assert capture_error_mode == 'thread_local'
             outer.pools.append(pool)
             outer.done.append('capture')
-            yield
+            try:
+                yield
+            except RuntimeError:
+                raise RuntimeError('CUDA error: capture was invalidated')  # noqa: B904
             outer.done.append('captured')
 
         for name, fake in {
@@ -105,6 +108,15 @@ def test_a_capture_that_fails_leaves_no_graph_and_lets_others_capture(cuda: Fake
     assert not torch.backends.cudnn.benchmark
     lane.capture(int)
     assert cuda.pools == [None]
+
+
+def test_a_capture_that_fails_says_why(cuda: FakeCuda) -> None:
+    def fail() -> None:
+        if cuda.done[-1] == 'capture':
+            raise RuntimeError('CUDA out of memory')
+
+    with pytest.raises(RuntimeError, match='out of memory'):
+        CudaLane(DEVICE).capture(fail)
 
 
 def test_closed_lanes_pass_their_streams_on(cuda: FakeCuda) -> None:

@@ -228,6 +228,23 @@ def test_mask_is_where_the_confidence_reaches_the_threshold(
     np.testing.assert_array_equal(found.mask, threshold_mask(found.confidence, threshold))
 
 
+def test_tuned_convolutions_are_told_apart_from_those_of_the_first_image(
+    tiny_pipeline: PixelPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cudnn, seen = torch.backends.cudnn, []
+    scores = tiny_pipeline._network.scores
+
+    def noted(pixels: torch.Tensor) -> torch.Tensor:
+        seen.append((cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32))
+        return scores(pixels)
+
+    monkeypatch.setattr(tiny_pipeline._network, 'scores', noted)
+    run(tiny_pipeline, noise(60, 90), Wanted(0.5))
+    with cudnn.flags(enabled=True, benchmark=True):
+        run(tiny_pipeline, noise(60, 90), Wanted(0.5))
+    assert seen == [(False, True, False), (True, False, False)]
+
+
 def test_what_is_not_wanted_is_not_made(tiny_pipeline: PixelPipeline) -> None:
     found = run(tiny_pipeline, noise(70, 90), Wanted(0.5, confidence=False))
     assert found.confidence is None

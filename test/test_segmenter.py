@@ -388,10 +388,17 @@ def test_torch_notices_what_is_not_finite(tmp_path: Path, value: float) -> None:
         engine.run(np.zeros((64, 64, 3), np.uint8))
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason='there is a CUDA GPU')
 @pytest.mark.parametrize('device', ['cuda', 'cuda:0', 'cuda:7'])
 def test_cuda_without_a_gpu_is_an_error(tiny_model: Path, device: str) -> None:
     with pytest.raises(EngineError, match=f"device '{device}' was asked for, but .* no CUDA GPU"):
         RoadSegmenter.from_checkpoint(tiny_model, device=device)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='there is no CUDA GPU')
+def test_a_gpu_that_is_not_there_is_an_error(tiny_model: Path) -> None:
+    with pytest.raises(EngineError, match="device 'cuda:99' was asked for, but there are only"):
+        RoadSegmenter.from_checkpoint(tiny_model, device='cuda:99')
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='there is no CUDA GPU')

@@ -12,7 +12,8 @@ import cv2
 import lightning
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, TQDMProgressBar
+from lightning.pytorch.callbacks import Callback, TQDMProgressBar, WeightAveraging
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from road_seg_ros import checkpoint
 from road_seg_ros.checkpoint import ModelInfo
@@ -26,12 +27,16 @@ from training.road_training import Batch, RoadTraining, TrainingError
 from training.sampling import Batches
 
 
-class Average(EMAWeightAveraging):
+class Average(WeightAveraging):
     """An exponential moving average of the weights, on the device that trains."""
+
+    def __init__(self, decay: float) -> None:
+        super().__init__(multi_avg_fn=get_ema_multi_avg_fn(decay))
 
     def on_fit_start(self, trainer: lightning.Trainer, module: RoadTraining) -> None:
         """Follow the module: Lightning made the average before it moved the module."""
-        self._average_model.to(module.device)
+        count = self._average_model.n_averaged.cpu()  # read at every step: no wait for a GPU
+        self._average_model.to(module.device).n_averaged = count
 
 
 class SaveModel(Callback):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,6 +23,12 @@ from training.config import MOVING_CAMERAS, TrainingConfig
 from training.kitti_road import IMAGE_SUFFIXES, DataError, decode
 from training.process import Process
 from training.sampling import Batches, Draw, batch_sizes
+
+log = logging.getLogger('training')
+
+SHARED_MEMORY = Path('/dev/shm')  # where workers put what they have prepared
+SHARE_TAKEN = 0.7  # of what is free there
+PREPARED = 2  # batches that a worker is ahead
 
 Sample = tuple[np.ndarray, np.ndarray]  # image uint8 (H, W, 3) BGR, label uint8 (H, W)
 
@@ -105,9 +113,7 @@ def training_loader(
     """Return the loader of a process's share of the augmented batches."""
     cv2.setNumThreads(0)  # its pool of threads does not survive the fork to a worker
     size = settings.input_size
-    workers = settings.workers
-    if workers < 0:
-        workers = max(1, available_cores() // process.local_world_size - 1)
+    workers = settings.workers if settings.workers >= 0 else _choose_workers(settings, process)
     batches = Batches(
         len(samples),
         settings.batch_size,
@@ -120,11 +126,29 @@ def training_loader(
         TrainingSet(samples, size, settings.augmentation),
         batch_sampler=batches,
         num_workers=workers,
+        prefetch_factor=PREPARED if workers else None,
         persistent_workers=workers > 0,
         multiprocessing_context='fork' if workers else None,  # workers share the images
         generator=torch.Generator(),  # leaves the global one, and so dropout, alone
         pin_memory=torch.cuda.is_available(),
     )
+
+
+def _choose_workers(settings: TrainingConfig, process: Process) -> int:
+    """Return one for every core but one, or as many as have room for the batches they prepare."""
+    workers = max(1, available_cores() // process.local_world_size - 1)
+    if not SHARED_MEMORY.is_dir():
+        return workers
+    pixels = settings.input_height * settings.input_width
+    batch_bytes = 4 * pixels * settings.batch_size // process.world_size  # RGB and label
+    free = SHARE_TAKEN * shutil.disk_usage(SHARED_MEMORY).free / process.local_world_size
+    room = int(free / (PREPARED * batch_bytes))
+    if room < workers:
+        log.warning(
+            '%s has room for the batches of %d processes, not %d: images are prepared more slowly '
+            '(in a container, docker run --shm-size=1g)', SHARED_MEMORY, room, workers,
+        )  # fmt: skip
+    return min(workers, room)
 
 
 def _resize(image: np.ndarray, label: np.ndarray, size: tuple[int, int]) -> Sample:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from road_seg_ros.engines.torch_engine import TorchEngine
 from road_seg_ros.fcn8 import FCN8
 from road_seg_ros.overlay import draw_overlay
 from road_seg_ros.pixels import threshold_mask
+from training.gpu_report import Finding, guarded
 
 TINT = Tint((20, 200, 90), 0.37)
 UNTIL_REPLAY = 3  # the first image runs as it is, the second is captured
@@ -25,20 +26,6 @@ SHARE_WITHIN = {'fp16': 0.999, 'bf16': 0.99}  # of the pixels; bf16's mantissa i
 LEAST_IOU = 0.985  # of the masks
 # Of the convolutions that cuDNN has, some add up in another order each time.
 REPEAT_STEP, REPEAT_SHARE = 1, 1e-3
-
-
-@dataclasses.dataclass(frozen=True)
-class Finding:
-    """What was looked at, what was found, what was asked for, and whether it is so (or None)."""
-
-    what: str
-    found: str
-    wanted: str = ''
-    passed: bool | None = None
-
-    def __post_init__(self) -> None:
-        if self.passed is not None:  # it may be numpy's, which is neither True nor False
-            object.__setattr__(self, 'passed', bool(self.passed))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,15 +65,6 @@ def check_all(subject: Subject) -> Iterator[Finding]:
         _close_and_open,
     ):
         yield from guarded(check.__name__.strip('_').replace('_', ' '), lambda c=check: c(subject))
-
-
-def guarded(what: str, check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
-    """Yield what a check finds, and what it raised instead of going on."""
-    try:
-        yield from check()
-    except Exception as error:  # the next check may still tell something
-        reason = str(error).partition('\n')[0]
-        yield Finding(what, f'{type(error).__name__}: {reason}', 'no error', False)
 
 
 def _results(subject: Subject) -> Iterator[Finding]:

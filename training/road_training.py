@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from typing import Any
 
 import lightning
@@ -64,6 +65,7 @@ class RoadTraining(lightning.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """Seed dropout by the epoch: a resumed run then ends as an uninterrupted one."""
+        self._epoch_started = time.perf_counter()
         torch.manual_seed(
             (self.settings.seed * 10_000 + self.current_epoch) * 1_000 + self.global_rank
         )
@@ -79,7 +81,8 @@ class RoadTraining(lightning.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Give up where there is nothing left to learn from. TrainingError says what to lower."""
-        self._require_finite('the loss', self._last_loss)
+        self._require_finite('the loss', self._last_loss)  # so the device has done it all
+        self.log('epoch_s', time.perf_counter() - self._epoch_started, sync_dist=True)
 
     def _require_finite(self, what: str, values: torch.Tensor) -> None:
         bad = values[~torch.isfinite(values)]

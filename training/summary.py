@@ -19,7 +19,7 @@ from road_seg_ros import markdown
 # The original project's loss by epoch, read as the sum over the epoch's 20 batches.
 PUBLISHED = {1: 22.35, 10: 2.85, 20: 1.72, 30: 1.39, 40: 1.18, 50: 0.97}
 PUBLISHED_BATCHES = 20
-COLUMNS = ('loss_epoch', 'max_f', 'iou', 'ece', 'threshold', 'temperature')
+COLUMNS = ('loss_epoch', 'max_f', 'iou', 'ece', 'threshold', 'temperature', 'epoch_s')
 
 
 def read_epochs(out: Path) -> dict[int, dict[str, float]]:

@@ -238,7 +238,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(
             f'error: out of memory ({what}); lower batch_size (now '
             f'{settings.batch_size}), crop ({settings.crop}), input_height and input_width '
-            f'({settings.input_height}x{settings.input_width}) or width ({settings.width})',
+            f'({settings.input_height}x{settings.input_width}) or width ({settings.width}); for '
+            f'shared memory, workers ({settings.workers})',
             file=sys.stderr,
         )
         return 1

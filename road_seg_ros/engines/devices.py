@@ -10,7 +10,13 @@ from road_seg_ros.engines import EngineError
 AMD_DRIVER = Path('/dev/kfd')  # PyTorch for AMD calls its devices cuda too
 # PyTorch has a class of its own for its CUDA allocator alone; the CPU's, the driver, cuBLAS and
 # cuDNN only say so.
-OUT_OF_MEMORY = ('out of memory', "can't allocate memory", 'ALLOC_FAILED')
+OUT_OF_MEMORY = (
+    'out of memory',
+    "can't allocate memory",
+    'ALLOC_FAILED',
+    'unable to find an engine to execute this computation',  # of cuDNN, whatever it lacked
+    'unable to allocate shared memory',
+)
 
 
 def may_have_gpu() -> bool:

@@ -145,9 +145,19 @@ class CudaLane:
         with _capturing, self.context(), tuning:
             task()  # loads and tunes what must not happen while capturing
             self.wait()
-            # Not `global`: other threads of the process may allocate meanwhile.
-            with torch.cuda.graph(graph, pool, self._stream, capture_error_mode='thread_local'):
-                task()
+            failures = []
+            try:
+                # Not `global`: other threads of the process may allocate meanwhile.
+                with torch.cuda.graph(
+                    graph, pool, self._stream, capture_error_mode='thread_local'
+                ):
+                    try:
+                        task()
+                    except RuntimeError as error:
+                        failures.append(error)
+                        raise
+            except RuntimeError as error:  # the end of the capture fails then too
+                raise next(iter(failures), error) from None
         self._graphs.append(graph)
         return graph.replay
 

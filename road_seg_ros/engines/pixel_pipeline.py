@@ -93,8 +93,13 @@ class PixelPipeline:
     def _run_network(self, work: Work) -> None:
         height, width = work.pixels.shape[1:]
         cudnn = torch.backends.cudnn
-        # float32 is to be just that; TF32, which is the default, has three digits.
-        with cudnn.flags(enabled=True, benchmark=cudnn.benchmark, allow_tf32=False):
+        # float32 is to be just that; TF32, which is the default, has three digits. Deterministic
+        # until cuDNN is to try its ways: PyTorch remembers one way for each convolution, and
+        # would take that of the first image, untried, if it did not tell them apart by this.
+        tuning = cudnn.benchmark
+        with cudnn.flags(
+            enabled=True, benchmark=tuning, deterministic=not tuning, allow_tf32=False
+        ):
             scores = self._network.scores(work.padded)
         work.log_odds = scores[0, 0, :height, :width]
         work.outputs.peak.copy_(work.log_odds.abs().amax())  # keeps what is not a number
