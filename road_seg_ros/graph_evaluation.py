@@ -16,7 +16,6 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,18 +27,12 @@ from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CompressedImage, Image
 
 from road_seg_ros.arguments import full_node_name, positive, split_at_dashes
-from road_seg_ros.bags.reading import (
-    GROUND_TRUTH_TOPIC,
-    Bag,
-    BagError,
-    Topic,
-    deserialize,
-    find_camera,
-    header_stamp_ns,
-)
+from road_seg_ros.bags.labelled_images import Labelled, LabelledImages
+from road_seg_ros.bags.reading import GROUND_TRUTH_TOPIC, Bag, BagError
 from road_seg_ros.graph_names import CAMERA_TOPIC, COMPRESSED_IMAGE, IMAGE, NODE
 from road_seg_ros.image_msgs import ImageError, image_to_bgr, stamp_ns
-from road_seg_ros.metrics import LEVELS, NOT_ROAD, NOT_SCORED, ROAD, RoadCounts
+from road_seg_ros.markdown import table
+from road_seg_ros.metrics import LEVELS, RoadCounts
 from road_seg_ros.node_client import RELIABLE, NodeClient
 from road_seg_ros.node_process import (
     NodeError,
@@ -51,10 +44,8 @@ from road_seg_ros.node_process import (
 from road_seg_ros.read_ahead import ReadAhead
 from road_seg_ros.stop import interrupt_on_sigterm
 
-TRUTH = {255: ROAD, 0: NOT_ROAD, 127: NOT_SCORED}  # values of its pixels
 TYPES = {IMAGE: Image, COMPRESSED_IMAGE: CompressedImage}
 AHEAD = 20  # images
-UNPAIRED = 100  # images and masks that wait for the other one of their stamp
 ANSWER_TIMEOUT_S = 10.0
 SETTLING_S = 0.5  # for the node to find those who listen
 COLUMNS = ('max_f', 'avg_precision', 'precision', 'recall', 'threshold', 'iou')
@@ -62,16 +53,6 @@ COLUMNS = ('max_f', 'avg_precision', 'precision', 'recall', 'threshold', 'iou')
 
 class EvaluationError(ValueError):
     """A bag that cannot be scored; names it and says why."""
-
-
-@dataclass(frozen=True)
-class Labelled:
-    """A recorded image and its ground truth."""
-
-    stamp_ns: int
-    time_ns: int  # in the bag
-    image: bytes  # serialised, as recorded
-    label: np.ndarray  # uint8 (H, W) of NOT_ROAD, ROAD and NOT_SCORED
 
 
 @dataclass
@@ -195,7 +176,9 @@ class Examiner(Node):
         try:
             self._result.confidence.add(question.confidence, question.label)
             self._result.mask.add(question.mask, question.label)
-        except ValueError as error:  # sizes; told from where rclpy prints no traceback
+        except (
+            ValueError
+        ) as error:  # of another size; raised later: here rclpy would print a traceback
             self.problem = error
         self._result.scored += 1
         while (first := next(iter(self._open))) != stamp:
@@ -221,8 +204,9 @@ def evaluate(
     start one, with node_arguments. camera_topic: where the attached one listens. BagError,
     EvaluationError or NodeError says what is wrong.
     """
-    images, truth = _find_topics(bag, topic, truth_topic)
-    transport = 'raw' if images.type == IMAGE else 'compressed'
+    labelled_images = LabelledImages(bag, topic, truth_topic)
+    image_type = labelled_images.topic.type
+    transport = 'raw' if image_type == IMAGE else 'compressed'
     # A node of its own gets a namespace of its own: whoever else is there is not disturbed.
     namespace = '' if attach else f'/road_seg_evaluate_{os.getpid()}'
     arguments = ['-r', f'__ns:={namespace}', '-p', f'input_transport:={transport}']
@@ -231,14 +215,14 @@ def evaluate(
     result = Result()
     prepare_environment(only_here=not attach)
     with contextlib.ExitStack() as stack:
-        pairs = ReadAhead(_read_pairs(bag, images, truth, result), AHEAD)
+        pairs = ReadAhead(iter(labelled_images), AHEAD)
         stack.callback(pairs.close)
         process = None
         if not attach:
             process = stack.enter_context(running_node([*arguments, *(node_arguments or [])]))
         rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
         stack.callback(rclpy.try_shutdown)
-        examiner = Examiner(attach or namespace + NODE, camera_topic, images.type, result)
+        examiner = Examiner(attach or namespace + NODE, camera_topic, image_type, result)
         stack.callback(examiner.destroy_node)
         wait_for_node(examiner, examiner.connected, lambda: examiner.client.status, process)
         _spin_until(examiner, process, time.monotonic() + SETTLING_S)
@@ -261,6 +245,7 @@ def evaluate(
         client = examiner.client
         result.dropped, result.rejected = client.dropped, client.rejected
         result.errors, result.node = client.errors, client.values
+        result.unlabelled = labelled_images.unlabelled
     return result
 
 
@@ -271,9 +256,7 @@ def as_markdown(report: dict[str, Any]) -> str:
     node, latency = report['node'], report['latency_ms']
     return '\n'.join(
         [
-            f'| category | {" | ".join(COLUMNS)} |',
-            f'|{"---|" * (len(COLUMNS) + 1)}',
-            f'| all | {" | ".join(cells)} |',
+            table(('category', *COLUMNS), [('all', *cells)]),
             '',
             'Percentages, but for the threshold, the one with the best F1, at which precision and '
             'recall are; iou is that of the masks, at the threshold of the node, '
@@ -354,54 +337,6 @@ def _parser() -> argparse.ArgumentParser:
         help=f'where the node of --attach listens, default {CAMERA_TOPIC}',
     )
     return parser
-
-
-def _find_topics(bag: Bag, topic: str, truth_topic: str) -> tuple[Topic, Topic]:
-    there = ', '.join(map(str, bag.topics)) or 'nothing'
-    truths = [t for t in bag.topics if t.name == truth_topic and t.type == IMAGE]
-    if not truths:
-        raise EvaluationError(
-            f'{bag.path} has no ground truth on {truth_topic} ({IMAGE}); there is {there}'
-        )
-    others = [t for t in bag.topics if t.name != truth_topic and topic in ('', t.name)]
-    if (images := find_camera(others)) is None:
-        raise EvaluationError(f'{bag.path} has no images on {topic or "any topic"}: {there}')
-    return images, truths[0]
-
-
-def _read_pairs(bag: Bag, images: Topic, truth: Topic, result: Result) -> Iterator[Labelled]:
-    """Yield the images that have ground truth of the same stamp."""
-    unpaired: dict[Topic, dict[int, tuple[int, bytes]]] = {images: {}, truth: {}}
-    for topic, time_ns, data in bag.messages((images, truth)):
-        try:
-            stamp = header_stamp_ns(data)
-        except BagError as error:
-            raise EvaluationError(f'{bag.path}, {topic.name}: {error}') from error
-        unpaired[topic][stamp] = time_ns, data
-        if all(stamp in waiting for waiting in unpaired.values()):
-            time_ns, image = unpaired[images].pop(stamp)
-            _, mask = unpaired[truth].pop(stamp)
-            yield Labelled(stamp, time_ns, image, _label(mask, f'{bag.path}, {truth.name}'))
-        elif len(unpaired[topic]) > UNPAIRED:
-            del unpaired[topic][next(iter(unpaired[topic]))]
-            result.unlabelled += topic == images
-    result.unlabelled += len(unpaired[images])
-
-
-def _label(data: bytes, where: str) -> np.ndarray:
-    try:
-        pixels = image_to_bgr(deserialize(data, Image))[..., 0]
-    except (BagError, ImageError) as error:
-        raise EvaluationError(f'{where}: {error}') from error
-    label = np.zeros(LEVELS, np.uint8)
-    label[list(TRUTH)] = list(TRUTH.values())
-    strange = ~np.isin(pixels, list(TRUTH))
-    if strange.any():
-        raise EvaluationError(
-            f'{where} has pixels of value {pixels[strange][0]}; 255 is road, 0 is not, and 127 is '
-            'not scored'
-        )
-    return label[pixels]
 
 
 def _await_answers(examiner: Examiner, process: Process | None) -> None:
