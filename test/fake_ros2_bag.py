@@ -92,7 +92,8 @@ def main() -> None:
         node.create_timer(1 / args.clock, tick)
         executor = SingleThreadedExecutor()
         executor.add_node(node)
-        threading.Thread(target=executor.spin, daemon=True).start()
+        spinner = threading.Thread(target=executor.spin, daemon=True)
+        spinner.start()
         if args.start_paused:
             resumed.wait()
         started = time.monotonic()
@@ -104,6 +105,7 @@ def main() -> None:
     for publisher in publishers.values():
         publisher.wait_for_all_acked(Duration(seconds=args.wait_for_all_acked / 1000))
     executor.shutdown()
+    spinner.join()
     rclpy.try_shutdown()
 
 

@@ -34,13 +34,14 @@ sys.exit(service.run())
 """
 
 
-def installed(prefix: Path) -> dict[str, str]:
-    """Return an environment in which the package counts as installed in an ament prefix."""
+def installed(prefix: Path, *others: str) -> dict[str, str]:
+    """Return an environment in which the package, and others, count as installed in a prefix."""
     index = prefix / 'share/ament_index/resource_index/packages'
     programs = prefix / 'lib/road_seg_ros'
     index.mkdir(parents=True)
     programs.mkdir(parents=True)
-    (index / 'road_seg_ros').touch()
+    for package in ('road_seg_ros', *others):
+        (index / package).touch()
     for name, module in PROGRAMS.items():
         text = f'#!{sys.executable}\nimport sys\nfrom {module} import main\nsys.exit(main())\n'
         (programs / name).write_text(text)

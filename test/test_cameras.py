@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from road_seg_ros.launching.cameras import Camera, find_cameras, require_relative
+from road_seg_ros.launching.cameras import Camera, check_outputs, find_cameras
 
 FRONT_AND_REAR = [Camera('/front/image_raw', '/front'), Camera('/rear/image_raw', '/rear')]
 
@@ -66,6 +66,7 @@ def test_topics_that_differ_only_by_the_namespace_keep_it() -> None:
         ('', "or several like /front/image_raw, /rear/image_raw, got '': topic name must not be"),
         ('[]', "got '[]': topic name must not be empty"),
         ('/a/image,', "got '/a/image,': "),
+        ('/a//image', "got '/a//image': topic name must not contain repeated"),
         ('/a/image, , /b/image', "got '/a/image, , /b/image': "),
         ('/a/my image', "got '/a/my image': topic name must not contain characters"),
         ('[/a/image, /b/image', "got '[/a/image, /b/image': "),
@@ -88,11 +89,34 @@ def test_a_camera_is_found_twice_below_a_namespace_too() -> None:
 
 
 def test_several_cameras_do_not_share_an_absolute_output() -> None:
-    require_relative(FRONT_AND_REAR, mask_topic='road_seg/mask', overlay_topic='~/overlay')
-    require_relative(FRONT_AND_REAR[:1], mask_topic='/mask')
+    check_outputs(FRONT_AND_REAR, mask_topic='road_seg/mask', overlay_topic='~/overlay')
+    check_outputs(FRONT_AND_REAR[:1], mask_topic='/mask')
     with pytest.raises(ValueError) as error:
-        require_relative(FRONT_AND_REAR, mask_topic='mask', overlay_topic='/overlay')
+        check_outputs(FRONT_AND_REAR, mask_topic='mask', overlay_topic='/overlay')
     assert str(error.value) == (
         "overlay_topic must not begin with / with 2 cameras, got '/overlay': all of them would "
         'publish on it'
     )
+
+
+@pytest.mark.parametrize('topic', ['', 'bad topic', '/a/', 'a//b', '1/a'])
+def test_an_output_must_be_a_topic(topic: str) -> None:
+    with pytest.raises(ValueError, match=f'mask_topic must be a topic, got {topic!r}: ') as error:
+        check_outputs(FRONT_AND_REAR[:1], mask_topic=topic)
+    assert not str(error.value).endswith(':')
+
+
+@pytest.mark.parametrize('namespace', ['my car', '1car', '~car', 'car//b'])
+def test_a_bad_namespace_is_named(namespace: str) -> None:
+    with pytest.raises(ValueError, match=f'namespace must be one .*, got {namespace!r}: '):
+        find_cameras('image', namespace)
+
+
+def test_an_output_has_a_topic_of_its_own() -> None:
+    [camera] = find_cameras('camera/image', 'car')
+    words = 'mask_topic must be a topic of its own, /car/camera/image is image_topic'
+    with pytest.raises(ValueError, match=words):
+        check_outputs([camera], mask_topic='camera/image')
+    words = 'overlay_topic must be a topic of its own, /car/mask is mask_topic'
+    with pytest.raises(ValueError, match=words):
+        check_outputs([camera], mask_topic='mask', overlay_topic='/car/mask')

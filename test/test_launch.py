@@ -73,7 +73,7 @@ def test_every_argument_is_declared_and_described(file: str) -> None:
             text = ''.join(part.perform(context) for part in argument.default_value)
             assert default is None or text == default
         if name in BOOLEANS:
-            assert list(argument.choices) == ['true', 'false']
+            assert list(argument.choices) == ['true', 'false', 'True', 'False']
     assert [a.name for a in declared.values() if a.default_value is None] == (
         ['bag'] if file == 'replay.launch.py' else []
     )
@@ -151,6 +151,10 @@ def test_each_of_two_cameras_gets_masks_of_its_own_from_one_launch(
         ('engine:=onnx', "engine must be auto, torch, openvino, got 'onnx'"),
         ('rviz:=maybe', 'maybe'),
         ('model_path:=/no/model', "'/no/model' does not exist"),
+        ('model_path:=/no/model', 'road_seg_node ended with status 1'),
+        ('rviz:=true', 'rviz:=true needs the package rviz2, which is not installed'),
+        ('mask_topic:=bad topic', "mask_topic must be a topic, got 'bad topic'"),
+        ('namespace:=my car', "namespace must be one like car/front, got 'my car'"),
     ],
 )
 def test_a_bad_argument_is_named_and_ends_the_launch(
@@ -159,6 +163,7 @@ def test_a_bad_argument_is_named_and_ends_the_launch(
     with launched('seg.launch.py', environment, argument) as process:
         output = process.communicate(timeout=BUSY_S)[0]
     assert words in output
+    assert process.returncode == 1
 
 
 def _only(kind: type, actions: list) -> list:
@@ -237,10 +242,14 @@ def test_several_cameras_cannot_share_an_absolute_topic() -> None:
         actions_of('seg.launch.py', image_topic='/a/image, /b/image', mask_topic='/mask')
 
 
-def test_rviz_shows_the_first_camera_with_the_topics_of_the_launch() -> None:
+def test_rviz_shows_the_first_camera_with_the_topics_of_the_launch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prefix = installed(tmp_path, 'rviz2')['AMENT_PREFIX_PATH']
+    monkeypatch.setenv('AMENT_PREFIX_PATH', prefix)
     topics = '/front/image_raw, /rear/image_raw'
     context, actions = actions_of(
-        'seg.launch.py', image_topic=topics, mask_topic='road', rviz='true'
+        'seg.launch.py', image_topic=topics, mask_topic='road', rviz='True'
     )
     [rviz] = [a for a in actions if type(a) is launch_ros.actions.Node]
     rviz._perform_substitutions(context)

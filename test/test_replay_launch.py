@@ -9,7 +9,7 @@ import fake_ros2_bag
 import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
-from graph import RELIABLE, Client, wait_for
+from graph import RELIABLE, Client, children, wait_for
 from rclpy.qos import ReliabilityPolicy
 from recordings import (
     BEGIN_NS,
@@ -35,8 +35,6 @@ from road_seg_ros.resources import find_resource
 launch = pytest.importorskip('launch', reason='ROS 2 launch is not installed')
 pytest.importorskip('launch_ros', reason='ROS 2 launch_ros is not installed')
 
-from launch.actions import OpaqueCoroutine, Shutdown  # noqa: E402
-from launch.events.process import ProcessExited  # noqa: E402
 from launched import BUSY_S, actions_of, installed, launched  # noqa: E402
 
 from road_seg_ros.launching import bag_player, nodes  # noqa: E402
@@ -214,14 +212,41 @@ def test_what_a_launch_file_around_this_one_calls_rate_is_its_own(
     assert 'rate' not in given
 
 
-@pytest.mark.parametrize(('status', 'kind'), [(0, OpaqueCoroutine), (1, Shutdown)])
-def test_a_player_that_fails_ends_the_launch_at_once(status: int, kind: type) -> None:
-    replay = bag_player.Replay({}, ['player'], {}, start_paused=False)
-    player = replay.player
-    exited = ProcessExited(
-        action=player, name='player', cmd=['player'], cwd=None, env=None, pid=1, returncode=status
-    )
-    assert isinstance(replay.on_player_exit(exited, launch.LaunchContext()), kind)
+def test_a_player_that_fails_ends_the_launch_with_a_status(
+    environment: dict[str, str], tiny_model: Path, bag: Path
+) -> None:
+    arguments = (f'bag:={bag}', 'start:=9', *_model(tiny_model))
+    with launched('replay.launch.py', environment, *arguments) as process:
+        output = process.communicate(timeout=BUSY_S)[0]
+    assert process.returncode == 1
+    assert 'has no message there: it is 1.1 s long' in output
+    assert 'the bag player ended with status 1' in output
+
+
+@pytest.mark.parametrize('is_rosbag2', [True, False])
+@pytest.mark.parametrize('nodes_start', [True, False])
+def test_an_interrupt_while_the_bag_waits_ends_all_of_it(
+    client: Client,
+    environment: dict[str, str],
+    tiny_model: Path,
+    bag: Path,
+    tmp_path: Path,
+    is_rosbag2: bool,
+    nodes_start: bool,
+) -> None:
+    parameters = tmp_path / 'parameters.yaml'
+    parameters.write_text(f'/**: {{ros__parameters: {{autostart: {str(nodes_start).lower()}}}}}')
+    if is_rosbag2:
+        environment = fake_ros2_bag.install(tmp_path / 'rosbag2', environment)
+    arguments = (f'bag:={bag}', f'params_file:={parameters}', 'rate:=0.1', *_model(tiny_model))
+    with launched('replay.launch.py', environment, *arguments) as process:
+        wait_for(lambda: 'road_seg' in client.get_node_names(), 'the node to start', BUSY_S)
+        if nodes_start:
+            wait_for(lambda: client.count_publishers(CAMERA) > 1, 'the player to start', BUSY_S)
+        started = children(process.pid)
+    assert process.returncode == 0
+    assert len(started) == 1 + nodes_start
+    assert not [pid for pid in started if Path(f'/proc/{pid}').exists()]
 
 
 def test_the_qos_file_of_the_package_is_for_its_default_topic() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -63,8 +64,9 @@ def read(checkpoint: Checkpoint) -> Quantization:
     """Read the ranges of a model. EngineError says what is wrong and which command makes it."""
     path = path_for(checkpoint.path)
     make = (
-        f'make it with `python -m training.export --model {checkpoint.path} --format openvino '
-        '--int8 --calibration KITTI_DIR --out FILE.xml`, or set precision to auto'
+        f'make it with `python -m training.export --model {shlex.quote(str(checkpoint.path))} '
+        '--format openvino --int8 --calibration KITTI_DIR --out FILE.xml`, or set precision to '
+        'auto'
     )
     try:
         content = path.read_bytes()

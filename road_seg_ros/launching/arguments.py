@@ -8,7 +8,7 @@ from road_seg_ros.graph_names import CAMERA_TOPIC
 from road_seg_ros.parameters import BY_NAME
 from road_seg_ros.resources import find_resource
 
-BOOL = ('true', 'false')
+BOOL = ('true', 'false', 'True', 'False')  # a Python launch file may pass on str(True)
 LOG_LEVELS = ('debug', 'info', 'warn', 'error', 'fatal')
 # Arguments that set a parameter of the same name; '' leaves it to params_file.
 NODE_PARAMETERS = ('model_path', 'device', 'engine', 'precision', 'threshold')
@@ -54,7 +54,12 @@ _BAG = Argument(
 SEG = (
     _IMAGE_TOPIC,
     *_NODE,
-    Argument('use_sim_time', 'false', 'Take the time from /clock; bag implies it.', BOOL),
+    Argument(
+        'use_sim_time',
+        'false',
+        'Take the time from /clock, as with bag; false leaves it to params_file.',
+        BOOL,
+    ),
     _RVIZ,
     _BAG,
     Argument('respawn', 'false', 'Start a node again when it ends.', BOOL),

@@ -8,6 +8,7 @@ subscriptions itself. `ros2 bag play` does not: it is started paused, and told f
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib.util
 import math
 import shutil
@@ -23,7 +24,6 @@ from launch.actions import (
     LogInfo,
     OpaqueCoroutine,
     RegisterEventHandler,
-    Shutdown,
 )
 from launch.event_handlers import OnShutdown
 from launch.events import IncludeLaunchDescription
@@ -124,6 +124,11 @@ class Replay:
 
     async def begin(self, context: LaunchContext) -> None:
         """Start the player once every node is active, and let it go on once all hear it."""
+        # The launch cancels this when it ends, and would take a CancelledError for its own.
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._begin(context)
+
+    async def _begin(self, context: LaunchContext) -> None:
         node = get_ros_node(context)
         self._watch = ReplayWatch(node, self._topics)
         await _until_none(self._watch.inactive, 'to become active')
@@ -139,14 +144,19 @@ class Replay:
         """End the launch: with a player that failed at once, else once all is answered."""
         if context.is_shutdown:
             return None
-        if event.returncode:
-            return Shutdown(reason=f'the bag player ended with status {event.returncode}')
-        return OpaqueCoroutine(coroutine=self._end)
+        if event.returncode:  # raised, for the launch to end with a status too
+            raise RuntimeError(f'the bag player ended with status {event.returncode}')
+        return OpaqueCoroutine(coroutine=self.end)
+
+    async def end(self, context: LaunchContext) -> None:
+        """End the launch once everything has been answered."""
+        with contextlib.suppress(asyncio.CancelledError):  # see `begin`
+            await self._end(context)
 
     async def _end(self, context: LaunchContext) -> None:
         late = await self._until_none_twice(self._watch.unanswered, 'to answer', ANSWERED_S)
         if late:
-            get_logger('replay').warning(
+            raise RuntimeError(
                 f'{", ".join(late)} did not answer every image within {ANSWERED_S:.0f} s of the '
                 'end of the bag'
             )

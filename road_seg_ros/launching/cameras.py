@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from rclpy.exceptions import InvalidTopicNameException
+from rclpy.exceptions import InvalidNamespaceException, InvalidTopicNameException
 from rclpy.expand_topic_name import expand_topic_name
 from rclpy.validate_full_topic_name import validate_full_topic_name
+from rclpy.validate_namespace import validate_namespace
 from rclpy.validate_topic_name import validate_topic_name
 
 from road_seg_ros.graph_names import NODE_NAME
@@ -43,22 +44,29 @@ def find_cameras(image_topic: str, namespace: str = '') -> list[Camera]:
     single camera is in `namespace`. With several, each is in a namespace below that, named after
     its topic without the last part; with the last part where two would have the same one, and
     after the whole topic where they still would.
-    ValueError says what is wrong with the topics.
+    ValueError says what is wrong with the topics, or with the namespace.
     """
     topics = _split(image_topic)
     try:
+        validate_namespace(f'/{namespace.strip("/")}')
+    except InvalidNamespaceException as error:
+        raise ValueError(
+            f'namespace must be one like car/front, got {namespace!r}: {_reason(error)}'
+        ) from error
+    try:
         if len(topics) == 1:
             validate_topic_name(topics[0])
-            return [Camera(topics[0], namespace)]
+            camera = Camera(topics[0], namespace)
+            validate_full_topic_name(camera.full_topic)
+            return [camera]
         root = f'/{namespace.strip("/")}/'.replace('//', '/')
         absolute = [topic if topic.startswith('/') else root + topic for topic in topics]
         for topic in absolute:
             validate_full_topic_name(topic)
     except InvalidTopicNameException as error:
-        reason = str(error).splitlines()[0].partition(': ')[2]
         raise ValueError(
             'image_topic must be a topic, or several like /front/image_raw, /rear/image_raw, '
-            f'got {image_topic!r}: {reason}'
+            f'got {image_topic!r}: {_reason(error)}'
         ) from error
     if repeated := [topic for topic, count in Counter(absolute).items() if count > 1]:
         raise ValueError(f'image_topic must name each camera once, got {repeated[0]} twice')
@@ -72,14 +80,36 @@ def find_cameras(image_topic: str, namespace: str = '') -> list[Camera]:
     ]
 
 
-def require_relative(cameras: list[Camera], **outputs: str) -> None:
-    """Raise ValueError if several cameras would publish on one topic; outputs by argument."""
+def check_outputs(cameras: list[Camera], **outputs: str) -> None:
+    """
+    Raise ValueError if an output cannot be published where it is to be.
+
+    outputs: topics, by the name of their argument.
+    """
+    taken = {camera.full_topic: 'image_topic' for camera in cameras}
     for argument, topic in outputs.items():
         if len(cameras) > 1 and topic.startswith('/'):
             raise ValueError(
                 f'{argument} must not begin with / with {len(cameras)} cameras, got {topic!r}: '
                 'all of them would publish on it'
             )
+        for camera in cameras:
+            try:
+                validate_topic_name(topic)
+                name = camera.full_name(topic)
+                validate_full_topic_name(name)
+            except InvalidTopicNameException as error:
+                raise ValueError(
+                    f'{argument} must be a topic, got {topic!r}: {_reason(error)}'
+                ) from error
+            if name in taken:
+                raise ValueError(f'{argument} must be a topic of its own, {name} is {taken[name]}')
+            taken[name] = argument
+
+
+def _reason(error: Exception) -> str:
+    """Return what rclpy says is wrong with a name: one line, without the name."""
+    return str(error).splitlines()[0].partition(': ')[2].rstrip(':')
 
 
 def _split(image_topic: str) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ament_index_python.packages import PackageNotFoundError, get_package_prefix
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable, Shutdown
 from launch.events.process import ProcessExited
 from launch_ros.actions import LifecycleNode, Node
@@ -13,10 +14,10 @@ from rclpy.parameter import Parameter
 
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 from road_seg_ros.graph_names import CAMERA_TOPIC, NODE_NAME
-from road_seg_ros.launching.arguments import NODE_PARAMETERS, Argument
+from road_seg_ros.launching.arguments import BOOL, NODE_PARAMETERS, Argument
 from road_seg_ros.launching.bag_metadata import find_images, read_topics
 from road_seg_ros.launching.bag_player import play_bag
-from road_seg_ros.launching.cameras import Camera, find_cameras, require_relative
+from road_seg_ros.launching.cameras import Camera, check_outputs, find_cameras
 from road_seg_ros.parameters import BY_NAME, broken_rule
 from road_seg_ros.resources import find_resource
 from road_seg_ros.transport import profile_environment
@@ -44,13 +45,16 @@ def start(context: LaunchContext, arguments: Sequence[Argument]) -> list[LaunchD
     configurations = context.launch_configurations
     # No others: a launch file that includes this one may have a `rate` of its own.
     args = {argument.name: configurations[argument.name] for argument in arguments}
+    args |= {a.name: args[a.name].lower() for a in arguments if a.choices == BOOL}
     for argument in arguments:
         if argument.default is None and not args[argument.name]:
             raise ValueError(f'{argument.name} must be given, and is empty')
     args['params_file'] = _existing_file(args['params_file'])
     namespace = prefix_namespace(configurations.get('ros_namespace'), args['namespace'])
     cameras = find_cameras(args['image_topic'], namespace)
-    require_relative(cameras, mask_topic=args['mask_topic'], overlay_topic=args['overlay_topic'])
+    check_outputs(cameras, mask_topic=args['mask_topic'], overlay_topic=args['overlay_topic'])
+    if args['rviz'] == 'true':
+        _require_rviz()
     parameters: dict[str, object] = {**_given_parameters(args)}
     bag = args['bag']
     # Only where asked for: params_file may say it too.
@@ -138,8 +142,19 @@ def _rviz(camera: Camera, args: dict[str, str], use_sim_time: bool) -> Node:
 
 def _end_launch(event: ProcessExited, context: LaunchContext) -> Shutdown | None:
     """End the launch with any of its nodes: without, it would look alive and do nothing."""
-    # Not when it ends already: launch_ros cannot be shut down twice.
-    return None if context.is_shutdown else Shutdown(reason='road_seg_node ended')
+    if context.is_shutdown:  # launch_ros cannot be shut down twice
+        return None
+    if event.returncode:  # raised, for the launch to end with a status too
+        raise RuntimeError(f'road_seg_node ended with status {event.returncode}')
+    return Shutdown(reason='road_seg_node ended')
+
+
+def _require_rviz() -> None:
+    """Raise ValueError without rviz2, which launch would miss once the nodes run."""
+    try:
+        get_package_prefix('rviz2')
+    except PackageNotFoundError as error:
+        raise ValueError('rviz:=true needs the package rviz2, which is not installed') from error
 
 
 def _given_parameters(args: dict[str, str]) -> dict[str, str | float]:
