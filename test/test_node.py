@@ -310,7 +310,12 @@ def test_no_image_is_lost_or_answered_twice_while_the_reliability_changes(
     small = image[:32, :32]
     seen = []
     answer = node._input._callback
-    node._input._callback = lambda message: seen.append(message.header.stamp) or answer(message)
+
+    def note(message: Image, missed: int) -> None:
+        seen.append(message.header.stamp)
+        answer(message, missed)
+
+    node._input._callback = note
     sent = [client.send(small)]
     wait_for(lambda: seen, 'the first image')
 
@@ -332,6 +337,7 @@ def test_no_image_is_lost_or_answered_twice_while_the_reliability_changes(
         send_until(ReliabilityPolicy.RELIABLE)
     wait_for(lambda: seen[-1] == sent[-1], 'the last image')
     assert seen == sent
+    assert node._health.missed == 0
 
 
 @pytest.mark.parametrize('policies', [(RELIABLE, BEST_EFFORT), (BEST_EFFORT, RELIABLE)])
