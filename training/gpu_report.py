@@ -63,7 +63,7 @@ class Check:
     found: dict[str, list[Finding]] = dataclasses.field(default_factory=dict)
     figures: dict[str, Any] = dataclasses.field(default_factory=dict)
     left: list[str] = dataclasses.field(default_factory=list)  # parts that have not ended
-    machine: machine.Machine = dataclasses.field(default_factory=machine.this_machine)
+    here: machine.Machine = dataclasses.field(default_factory=machine.this_machine)
     started: float = dataclasses.field(default_factory=time.monotonic)
 
     @property
@@ -99,7 +99,7 @@ class Check:
         lines = [
             '# GPU check',
             '',
-            self.machine.describe(),
+            self.here.describe(),
             f'- CUDA {cuda[0]}, cuDNN {cuda[1]}; load {machine.load()[0]:.1f}; ran on '
             f'{self.device} for {self._elapsed():.0f} s',
         ]
@@ -112,7 +112,7 @@ class Check:
             ]
             lines += ['', f'## {name}', '', table(('what', 'found', 'wanted', 'passed'), rows)]
         report = {
-            'machine': dataclasses.asdict(self.machine),
+            'machine': dataclasses.asdict(self.here),
             'device': str(self.device),
             'cuda': cuda[0],
             'cudnn': cuda[1],
