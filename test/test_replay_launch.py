@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 from pathlib import Path
 
 import fake_ros2_bag
@@ -244,9 +246,12 @@ def test_an_interrupt_while_the_bag_waits_ends_all_of_it(
         if nodes_start:
             wait_for(lambda: client.count_publishers(CAMERA) > 1, 'the player to start', BUSY_S)
         started = children(process.pid)
+    left = [pid for pid in started if Path(f'/proc/{pid}').exists()]
+    for pid in left:  # would disturb the tests that follow
+        os.kill(pid, signal.SIGKILL)
     assert process.returncode == 0
     assert len(started) == 1 + nodes_start
-    assert not [pid for pid in started if Path(f'/proc/{pid}').exists()]
+    assert not left
 
 
 def test_the_qos_file_of_the_package_is_for_its_default_topic() -> None:
