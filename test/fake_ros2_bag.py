@@ -94,8 +94,9 @@ def main() -> None:
         executor.add_node(node)
         spinner = threading.Thread(target=executor.spin, daemon=True)
         spinner.start()
-        if args.start_paused:
-            resumed.wait()
+        while args.start_paused and not resumed.wait(0.1):
+            if not rclpy.ok():  # told to end
+                return
         started = time.monotonic()
         print(f'playing {args.path}: {", ".join(map(str, topics))}')
         for topic, time_ns, data in bag.messages(topics, begin_ns):
