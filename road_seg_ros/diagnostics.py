@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
+SUBJECT = ': road segmentation'  # follows the node's name in that of its status
+
 
 @dataclass(frozen=True)
 class Report:
@@ -31,7 +33,7 @@ def write_report(
 ) -> DiagnosticArray:
     """Return the message of a node. node: its full name."""
     status = DiagnosticStatus(
-        name=f'{node}: road segmentation',
+        name=f'{node}{SUBJECT}',
         hardware_id=hardware_id,
         level=level,
         message=report.message,
@@ -43,10 +45,11 @@ def write_report(
 
 
 def read_reports(array: DiagnosticArray) -> Mapping[str, Report]:
-    """Return what a message says, by the full name of the node."""
+    """Return what nodes of this kind say in a message, by their full names."""
     return {
-        status.name.partition(':')[0]: Report(
+        status.name.removesuffix(SUBJECT): Report(
             status.message, {item.key: item.value for item in status.values}
         )
         for status in array.status
+        if status.name.endswith(SUBJECT)
     }

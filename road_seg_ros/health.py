@@ -149,7 +149,7 @@ class Health:
             inference_ms = self._inference_ms[-1] if self._inference_ms else 0.0
         state, timeout = situation.lifecycle_state, situation.no_image_timeout
         if state != 'active':
-            if situation.configure_problem:
+            if situation.configure_problem and state == 'unconfigured':
                 return error, f'inactive: cannot configure: {situation.configure_problem}'
             if failing and state == 'unconfigured':  # error processing ended there
                 return error, failing

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image
 
 from road_seg_ros.conversion import choose_conversion
@@ -159,6 +160,8 @@ class ImageInput:
         )
         self._count += 1
         callback = partial(self._on_message, self._count)
+        if not hasattr(Subscription, 'CallbackType'):  # Humble gives the message alone
+            callback = partial(self._on_message, self._count, info={})
         # At once, rather than when the timer comes round, and without rclpy's alarm in the log.
         events = SubscriptionEventCallbacks(incompatible_qos=self._on_incompatible)
         create = partial(self._node.create_subscription, self._type, self._name, callback, qos)

@@ -43,8 +43,8 @@ class RoadSegNode(LifecycleNode):
     """
     Wires parameters, topics, services and lifecycle to a RoadSegmenter.
 
-    With autostart it configures and activates itself as soon as it is spun; `start` does so before
-    and tells whether that went well.
+    With autostart it configures and activates itself as soon as it is spun; `start`, before that,
+    does so at once and tells whether it went well.
     """
 
     def __init__(self, **node_arguments: Any) -> None:
@@ -89,7 +89,7 @@ class RoadSegNode(LifecycleNode):
 
     def _on_autostart(self) -> None:
         self._autostart.cancel()
-        if self._state_machine.current_state[1] == 'unconfigured':
+        if self.context.ok() and self._state_machine.current_state[1] == 'unconfigured':
             self.start()
 
     def _on_change_state(self, change: Callable[..., Any], request: Any, response: Any) -> Any:

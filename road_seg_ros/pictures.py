@@ -179,7 +179,8 @@ def _with_calibration(files: list[ImageFile], choices: Choices) -> tuple[list[Im
             f'the calibration of {len(missing)} of {len(files)} images is missing, the first '
             f'{missing[0]}'
         )
-        if len(set(wanted)) > 1:  # KITTI Road has one for each image, and is used without
+        # KITTI Road has one for each image, and is used without.
+        if any(file.calibration and file.calibration.stem == file.path.stem for file in files):
             note = f'{problem}, so no camera_info: --calibration FILE adds it'
             return [replace(file, calibration=None) for file in files], note
         raise SourceError(

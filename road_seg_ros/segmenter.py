@@ -26,8 +26,9 @@ __all__ = ['RoadSegmenter', 'Segmentation', 'Tint']
 
 class RoadSegmenter:
     """
-    Segments images with one engine. Threads may share it, and wait for each other.
+    Segments images with one engine.
 
+    Several threads may call it, and wait for each other; `submit` and `stream` are for one alone.
     `threshold` (of the road probability, 0..1) may be set at any time, from any thread; it holds
     from the next image on.
     """
@@ -111,7 +112,7 @@ class RoadSegmenter:
 
         image: as for `__call__`, and not to be written to until the result is there. confidence:
         whether it is wanted; tint: of the overlay, None for no overlay. At most two images may be
-        under way, from one thread. Errors as for `__call__`, from either call.
+        under way. Errors as for `__call__`, from either call.
         """
         if self._closed:
             raise ValueError('this segmenter is closed; make another one')
@@ -137,6 +138,7 @@ class RoadSegmenter:
 
     def close(self) -> None:
         """Free the memory of the network. Nothing can be segmented afterwards."""
-        self._closed = True
-        self.engine.close()
+        with self._lock:
+            self._closed = True
+            self.engine.close()
         memory.give_back()

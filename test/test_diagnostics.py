@@ -23,7 +23,8 @@ def test_a_report_is_one_status() -> None:
 
 def test_a_report_is_read_by_the_name_of_its_node() -> None:
     array = write_report(Time(), '/front/road_seg', 'cpu', DiagnosticStatus.OK, REPORT)
-    array.status.append(DiagnosticStatus(name='/lidar: temperature', message='hot'))
+    array.status.append(DiagnosticStatus(name='/front/road_seg: temperature', message='hot'))
+    array.status.append(DiagnosticStatus(name='/road_seg', message='alive'))
     reports = read_reports(array)
     assert reports['/front/road_seg'] == REPORT
     assert '/road_seg' not in reports

@@ -60,7 +60,8 @@ def test_paused_and_inactive(health: Health) -> None:
     assert level == WARN and message == 'inactive: lifecycle state unconfigured'
     problem = _situation(lifecycle_state='unconfigured', configure_problem='no such file')
     assert health.status(problem) == (ERROR, 'inactive: cannot configure: no such file')
-    level, message = health.status(_situation(lifecycle_state='finalized'))
+    gone = _situation(lifecycle_state='finalized', configure_problem='no such file')
+    level, message = health.status(gone)
     assert level == DiagnosticStatus.STALE and message == 'inactive: lifecycle state finalized'
 
 

@@ -11,6 +11,7 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 
+from road_seg_ros import image_input
 from road_seg_ros.image_input import ImageInput, matching_reliability, why_silent
 
 RELIABLE, BEST_EFFORT = ReliabilityPolicy.RELIABLE, ReliabilityPolicy.BEST_EFFORT
@@ -88,5 +89,27 @@ def test_images_that_were_overtaken_before_they_were_taken_are_missed(client: Cl
         told = 'publisher_gid' in infos[0]  # since Kilted
         assert not told or numbers[-1] == 6
         assert sum(missed for _, missed in taken) == (6 - len(taken) if told else 0)
+    finally:
+        node.destroy_node()
+
+
+def test_where_rclpy_gives_the_message_alone_nothing_is_missed(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(image_input, 'Subscription', object)  # as on Humble
+    node = Node('listener')
+    taken: list[tuple[Image, int]] = []
+    ImageInput(node, 'raw', 'reliable', lambda *taken_now: taken.append(taken_now))
+    try:
+        client.wait_until_matched()
+        for count in (1, 5):
+            before = len(taken)
+            for _ in range(count):
+                client.camera.publish(Image())
+            wait_for(
+                lambda n=before: rclpy.spin_once(node, timeout_sec=0.1) or len(taken) > n,
+                'an image',
+            )
+        assert {missed for _, missed in taken} == {0}
     finally:
         node.destroy_node()

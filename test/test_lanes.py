@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import gc
+import weakref
 from collections import defaultdict
+from functools import partial
 
 import pytest
 import torch
@@ -117,6 +120,28 @@ def test_a_capture_that_fails_says_why(cuda: FakeCuda) -> None:
 
     with pytest.raises(RuntimeError, match='out of memory'):
         CudaLane(DEVICE).capture(fail)
+
+
+def test_a_capture_that_fails_holds_no_memory(cuda: FakeCuda) -> None:
+    class Buffer:
+        pass
+
+    def fail(_: Buffer) -> None:
+        if cuda.done[-1] == 'capture':
+            raise RuntimeError('CUDA out of memory')
+
+    buffer = Buffer()
+    alive = weakref.ref(buffer)
+    gc.collect()
+    gc.disable()  # the collector would do it late, and by chance
+    try:
+        with contextlib.suppress(RuntimeError):
+            CudaLane(DEVICE).capture(partial(fail, buffer))
+        assert cuda.done[-1] == 'capture'
+        del buffer
+        assert alive() is None
+    finally:
+        gc.enable()
 
 
 def test_closed_lanes_pass_their_streams_on(cuda: FakeCuda) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from pathlib import Path
 
 import cv2
@@ -14,10 +16,11 @@ import numpy as np
 import pytest
 import torch
 from conftest import SHARED
+from graph import ReplacedEngine
 
 from road_seg_ros import checkpoint, engines, synthetic
 from road_seg_ros.checkpoint import CheckpointError, InputSize, ModelInfo, Normalization
-from road_seg_ros.engines import EngineError, Segmentation, Tint, Wanted, devices
+from road_seg_ros.engines import Engine, EngineError, Segmentation, Tint, Wanted, devices
 from road_seg_ros.engines.on_cpu import CpuEngine
 from road_seg_ros.engines.processor import has_int8
 from road_seg_ros.engines.torch_engine import TorchEngine
@@ -365,6 +368,27 @@ def test_threads_may_share_a_segmenter(tiny_model: Path, engine: str) -> None:
         together = list(threads.map(segmenter, images * 5))
     for result, confidence in zip(together, alone * 5, strict=True):
         np.testing.assert_array_equal(result.confidence, confidence)
+
+
+def test_closing_waits_for_the_image_under_way(tiny_model: Path) -> None:
+    segmenter = RoadSegmenter.from_checkpoint(tiny_model, 'cpu', 'torch', 'fp32')
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slowly(engine: Engine, image: np.ndarray, wanted: Wanted) -> Callable[[], Segmentation]:
+        begun.set()
+        go_on.wait()
+        return engine.submit(image, wanted)
+
+    ReplacedEngine(segmenter, slowly)
+    with ThreadPoolExecutor(2) as threads:
+        result = threads.submit(segmenter, np.zeros((64, 64, 3), np.uint8))
+        begun.wait()
+        closed = threads.submit(segmenter.close)
+        with pytest.raises(FutureTimeoutError):
+            closed.result(timeout=0.2)
+        go_on.set()
+        assert result.result().mask.shape == (64, 64)
+        closed.result()
 
 
 @pytest.mark.parametrize('engine', ['torch', 'openvino'])

@@ -14,6 +14,7 @@ import torch
 
 from road_seg_ros.benchmark import machine
 from road_seg_ros.checkpoint import InputSize, ModelInfo
+from road_seg_ros.engines.torch_errors import in_one_line
 from road_seg_ros.fcn8 import FCN8
 from road_seg_ros.markdown import table
 from road_seg_ros.whole_file import write_whole
@@ -137,7 +138,4 @@ def guarded(what: str, check: Callable[[], Iterator[Finding]]) -> Iterator[Findi
     try:
         yield from check()
     except Exception as error:  # the next check may still tell something
-        lines = str(error).strip().splitlines() or ['']
-        of_worker = lines[0].startswith('Caught')  # by PyTorch, in another process: a traceback
-        reason = lines[-1 if of_worker else 0]
-        yield Finding(what, f'{type(error).__name__}: {reason}', 'no error', False)
+        yield Finding(what, f'{type(error).__name__}: {in_one_line(error)}', 'no error', False)

@@ -22,6 +22,7 @@ from road_seg_ros.engines import Wanted
 from road_seg_ros.engines.cuda_engine import DTYPES, CudaEngine
 from road_seg_ros.engines.lanes import CpuLane, CudaLane, Lane, Task
 from road_seg_ros.engines.pixel_pipeline import PixelPipeline, Work
+from road_seg_ros.engines.torch_errors import in_one_line
 from road_seg_ros.fcn8 import FCN8
 from road_seg_ros.segmenter import RoadSegmenter
 from training.gpu_correctness import TINT, UNTIL_REPLAY
@@ -262,8 +263,9 @@ def check_options(check: Check) -> Iterator[Finding]:
         except Exception as error:
             if engine_type is not CompiledEngine:  # which needs a C compiler
                 raise
-            reason = str(error).partition('\n')[0]
-            yield Finding(f'{FULL}, {name}', f'not here: {type(error).__name__}: {reason}')
+            yield Finding(
+                f'{FULL}, {name}', f'not here: {type(error).__name__}: {in_one_line(error)}'
+            )
             continue
         sampler = {name: mask_sampler(segmenter)}
         taken = interleave(sampler, [image], check.extent.repeats)[name][MASK]

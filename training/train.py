@@ -32,8 +32,8 @@ from torch.utils.data import DataLoader
 
 from road_seg_ros import checkpoint
 from road_seg_ros.checkpoint import CheckpointError, ModelInfo
-from road_seg_ros.engines.devices import is_out_of_memory
 from road_seg_ros.engines.torch_engine import RoadProbability
+from road_seg_ros.engines.torch_errors import in_one_line, is_out_of_memory
 from road_seg_ros.fcn8 import FCN8
 from training import config, cross_validation, provenance, summary
 from training.backbone import NORMALIZATIONS, BackboneError, go_on_from, start_weights
@@ -110,6 +110,12 @@ def train_once(
     if settings.folds:
         train_pairs, val_pairs = split_fold(train_pairs, settings.folds, settings.fold)
     log.info('%d images train, %d validate', len(train_pairs), len(val_pairs))
+    if not val_pairs:
+        log.info(
+            'nothing validates: threshold %g and temperature %g are those of the settings',
+            settings.threshold,
+            settings.temperature,
+        )
     train_loader = training_loader(
         [*(samples[pair] for pair in train_pairs), *others], settings, process
     )
@@ -234,9 +240,8 @@ def main(arguments: list[str] | None = None) -> int:
     except (RuntimeError, MemoryError) as error:
         if not (isinstance(error, MemoryError) or is_out_of_memory(error)):
             raise
-        what = str(error).partition('\n')[0] or type(error).__name__
         print(
-            f'error: out of memory ({what}); lower batch_size (now '
+            f'error: out of memory ({in_one_line(error)}); lower batch_size (now '
             f'{settings.batch_size}), crop ({settings.crop}), input_height and input_width '
             f'({settings.input_height}x{settings.input_width}) or width ({settings.width}); for '
             f'shared memory, workers ({settings.workers})',

@@ -49,6 +49,7 @@ class LabelledImages:
         self.unlabelled = 0  # images without, up to now
 
     def __iter__(self) -> Iterator[Labelled]:
+        self.unlabelled = 0
         unpaired: dict[Topic, dict[int, tuple[int, bytes]]] = {self.topic: {}, self._truth: {}}
         for topic, time_ns, data in self._bag.messages((self.topic, self._truth)):
             try:

@@ -21,10 +21,10 @@ import torch
 
 from road_seg_ros.checkpoint import ModelInfo
 from road_seg_ros.engines import EngineError, Segmentation, Wanted, not_finite
-from road_seg_ros.engines.devices import is_out_of_memory
 from road_seg_ros.engines.frame_buffers import Layout
 from road_seg_ros.engines.lanes import CpuLane, CudaLane, Lane, Task
 from road_seg_ros.engines.pixel_pipeline import PixelPipeline
+from road_seg_ros.engines.torch_errors import in_one_line, is_out_of_memory
 from road_seg_ros.fcn8 import FCN8
 
 DTYPES = {'fp32': torch.float32, 'fp16': torch.float16, 'bf16': torch.bfloat16}
@@ -157,7 +157,7 @@ class CudaEngine:
     def _explained(self, error: RuntimeError, what: str) -> EngineError:
         """Free what nobody uses, and return an error that says what could not be done."""
         self._free_unused()
-        reason = str(error).partition('\n')[0]
+        reason = in_one_line(error)
         if is_out_of_memory(error):
             return EngineError(
                 f'{self.device} has too little free memory for {what} with precision '

@@ -8,15 +8,6 @@ from pathlib import Path
 from road_seg_ros.engines import EngineError
 
 AMD_DRIVER = Path('/dev/kfd')  # PyTorch for AMD calls its devices cuda too
-# PyTorch has a class of its own for its CUDA allocator alone; the CPU's, the driver, cuBLAS and
-# cuDNN only say so.
-OUT_OF_MEMORY = (
-    'out of memory',
-    "can't allocate memory",
-    'ALLOC_FAILED',
-    'unable to find an engine to execute this computation',  # of cuDNN, whatever it lacked
-    'unable to allocate shared memory',
-)
 
 
 def may_have_gpu() -> bool:
@@ -61,8 +52,3 @@ def pick_device(device: str) -> str:
             f'cuda:0 to cuda:{cuda_devices - 1}'
         )
     return f'cuda:{int(index or 0)}'
-
-
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether PyTorch means that a device, or the machine, has too little memory."""
-    return any(words in str(error) for words in OUT_OF_MEMORY)

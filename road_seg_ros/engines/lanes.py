@@ -145,7 +145,7 @@ class CudaLane:
         with _capturing, self.context(), tuning:
             task()  # loads and tunes what must not happen while capturing
             self.wait()
-            failures = []
+            failure = None
             try:
                 # Not `global`: other threads of the process may allocate meanwhile.
                 with torch.cuda.graph(
@@ -154,10 +154,12 @@ class CudaLane:
                     try:
                         task()
                     except RuntimeError as error:
-                        failures.append(error)
+                        failure = error
                         raise
             except RuntimeError as error:  # the end of the capture fails then too
-                raise next(iter(failures), error) from None
+                raise failure or error from None
+            finally:
+                failure = None  # it holds this frame, and the frame the graph
         self._graphs.append(graph)
         return graph.replay
 

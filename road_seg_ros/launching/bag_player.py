@@ -23,6 +23,7 @@ from launch.actions import (
     ExecuteProcess,
     LogInfo,
     OpaqueCoroutine,
+    OpaqueFunction,
     RegisterEventHandler,
 )
 from launch.event_handlers import OnShutdown
@@ -156,10 +157,17 @@ class Replay:
     async def _end(self, context: LaunchContext) -> None:
         late = await self._until_none_twice(self._watch.unanswered, 'to answer', ANSWERED_S)
         if late:
-            raise RuntimeError(
-                f'{", ".join(late)} did not answer every image within {ANSWERED_S:.0f} s of the '
-                'end of the bag'
-            )
+
+            def fail(_: LaunchContext) -> None:
+                raise RuntimeError(
+                    f'{", ".join(late)} did not answer every image within {ANSWERED_S:.0f} s of '
+                    'the end of the bag'
+                )
+
+            # As an event: what a coroutine raises may be lost.
+            action = LaunchDescription([OpaqueFunction(function=fail)])
+            await context.emit_event(IncludeLaunchDescription(action))
+            return
         await context.emit_event(ShutdownEvent(reason='the bag has ended'))
 
     async def _until_none_twice(

@@ -63,7 +63,7 @@ def find_cameras(image_topic: str, namespace: str = '') -> list[Camera]:
         absolute = [topic if topic.startswith('/') else root + topic for topic in topics]
         for topic in absolute:
             validate_full_topic_name(topic)
-    except InvalidTopicNameException as error:
+    except (InvalidTopicNameException, ValueError) as error:
         raise ValueError(
             'image_topic must be a topic, or several like /front/image_raw, /rear/image_raw, '
             f'got {image_topic!r}: {_reason(error)}'
@@ -98,7 +98,7 @@ def check_outputs(cameras: list[Camera], **outputs: str) -> None:
                 validate_topic_name(topic)
                 name = camera.full_name(topic)
                 validate_full_topic_name(name)
-            except InvalidTopicNameException as error:
+            except (InvalidTopicNameException, ValueError) as error:
                 raise ValueError(
                     f'{argument} must be a topic, got {topic!r}: {_reason(error)}'
                 ) from error
@@ -109,7 +109,8 @@ def check_outputs(cameras: list[Camera], **outputs: str) -> None:
 
 def _reason(error: Exception) -> str:
     """Return what rclpy says is wrong with a name: one line, without the name."""
-    return str(error).splitlines()[0].partition(': ')[2].rstrip(':')
+    line = str(error).splitlines()[0].partition(': ')[2]
+    return line.partition(', at /')[0].rstrip(':')  # without the place in rcl's source
 
 
 def _split(image_topic: str) -> list[str]:

@@ -69,6 +69,6 @@ class ReplayWatch:
         stamp = message.header.stamp
         for name, report in read_reports(message).items():
             if name in self._topics:
-                self._reports[name] = report
                 # Simulated time is 0 until a player's clock arrives.
                 self._has_time[name] = bool(stamp.sec or stamp.nanosec)
+                self._reports[name] = report  # last: another thread may be looking

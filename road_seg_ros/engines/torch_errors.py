@@ -1,0 +1,24 @@
+"""What PyTorch's errors mean."""
+
+from __future__ import annotations
+
+# PyTorch has a class of its own for its CUDA allocator alone; the CPU's, the driver, cuBLAS,
+# cuDNN and the memory that processes share only say so.
+OUT_OF_MEMORY = (
+    'out of memory',
+    "can't allocate memory",
+    'ALLOC_FAILED',
+    'unable to allocate shared memory',
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether PyTorch means that a device, or the machine, has too little memory."""
+    return any(words in str(error) for words in OUT_OF_MEMORY)
+
+
+def in_one_line(error: BaseException) -> str:
+    """Return what is wrong, of a message that may be a traceback."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    of_worker = lines[0].startswith('Caught')  # in another process: its traceback follows
+    return lines[-1 if of_worker else 0]
