@@ -176,7 +176,7 @@ def has_package(name: str) -> bool:
     """Whether a package is installed, as ROS has it."""
     try:
         return bool(get_package_prefix(name))
-    except PackageNotFoundError:
+    except (PackageNotFoundError, OSError):  # OSError without any AMENT_PREFIX_PATH
         return False
 
 

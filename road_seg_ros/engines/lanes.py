@@ -157,9 +157,12 @@ class CudaLane:
                         failure = error
                         raise
             except RuntimeError as error:  # the end of the capture fails then too
-                raise failure or error from None
-            finally:
-                failure = None  # it holds this frame, and the frame the graph
+                failure = failure or error
+            if failure is not None:
+                try:
+                    raise failure
+                finally:
+                    del failure  # it holds this frame, and the frame the graph
         self._graphs.append(graph)
         return graph.replay
 
