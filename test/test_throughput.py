@@ -4,28 +4,46 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch.utils.data import BatchSampler, DataLoader, Dataset, SequentialSampler
 
 from training import throughput
+from training.dataset import TrainingSet
 
 RECIPE = str(Path(__file__).parent.parent / 'training' / 'configs' / 'compact.yaml')
 SMALL = ['width=0.1', 'head=none', 'backbone=random', 'input_height=64', 'input_width=192']
 SMALL += ['synthetic=0', 'batch_size=6', 'precision=32-true', 'workers=0', 'imitation=0']
 
 
-def test_both_is_no_faster_than_either(kitti_like: Path, tmp_path: Path, capsys) -> None:
+def test_images_a_second_of_data_steps_and_both(
+    kitti_like: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    now = 0.0  # on a clock that only the work moves: other tests run beside this one
+    prepare, make_step = TrainingSet.__getitem__, throughput._training_step
+
+    def taking(seconds: float, work: Callable[..., Any]) -> Callable[..., Any]:
+        def worked(*arguments: Any) -> Any:
+            nonlocal now
+            now += seconds
+            return work(*arguments)
+
+        return worked
+
+    monkeypatch.setattr(throughput.time, 'perf_counter', lambda: now)
+    monkeypatch.setattr(TrainingSet, '__getitem__', taking(0.003, prepare))
+    monkeypatch.setattr(throughput, '_training_step', lambda *a: taking(0.050, make_step(*a)))
     report = tmp_path / 'rates.json'
     arguments = ['--config', RECIPE, '--data', str(kitti_like), '--json', str(report)]
-    # For a second or two, because other tests run beside it.
-    assert throughput.main([*arguments, '--batches', '40', *SMALL]) == 0
+    assert throughput.main([*arguments, '--batches', '10', *SMALL]) == 0
     rates = json.loads(report.read_text())
-    assert 0 < rates['both'] < 1.5 * min(rates['data'], rates['steps'])
-    assert rates['utilisation'] == pytest.approx(rates['both'] / rates['steps'])
-    assert 'utilisation' in capsys.readouterr().out
+    expected = {'data': 6 / 0.018, 'steps': 6 / 0.050, 'both': 6 / 0.068}
+    assert rates == pytest.approx({**expected, 'utilisation': 0.050 / 0.068})
+    assert 'utilisation: 74 %' in capsys.readouterr().out
 
 
 def test_a_teacher_may_be_another_network(kitti_like: Path, tiny_model: Path) -> None:

@@ -92,13 +92,14 @@ def _rate(
     count: int,
     warm_up: int = WARM_UP,
 ) -> float:
-    images = 0
-    for index, batch in enumerate(itertools.islice(batches, warm_up + count)):
-        if index == warm_up:
-            _wait_for_device()
-            start = time.perf_counter()
+    batches = iter(batches)
+    for batch in itertools.islice(batches, warm_up):
         step(batch)
-        images += len(batch[0]) * (index >= warm_up)
+    _wait_for_device()
+    images, start = 0, time.perf_counter()  # before the first that counts is asked for
+    for batch in itertools.islice(batches, count):
+        step(batch)
+        images += len(batch[0])
     _wait_for_device()
     return images / (time.perf_counter() - start)
 
