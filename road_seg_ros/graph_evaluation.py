@@ -176,9 +176,7 @@ class Examiner(Node):
         try:
             self._result.confidence.add(question.confidence, question.label)
             self._result.mask.add(question.mask, question.label)
-        except (
-            ValueError
-        ) as error:  # of another size; raised later: here rclpy would print a traceback
+        except ValueError as error:  # another size; raised where rclpy prints no traceback
             self.problem = error
         self._result.scored += 1
         while (first := next(iter(self._open))) != stamp:

@@ -14,7 +14,7 @@ import math
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +95,7 @@ def play_bag(
         command += ['--start', start]
         command += ['--wait-for-subscriber', *topics.values()]
     replay = Replay(topics, command, environment, start_paused=by_rosbag2)
-    actions.append(OpaqueCoroutine(coroutine=replay.begin))
+    actions.append(_until_shutdown(replay.begin))
     if is_temporary:
         remove = OnShutdown(on_shutdown=lambda *_: Path(profiles).unlink(missing_ok=True))
         actions.append(RegisterEventHandler(remove))
@@ -125,11 +125,6 @@ class Replay:
 
     async def begin(self, context: LaunchContext) -> None:
         """Start the player once every node is active, and let it go on once all hear it."""
-        # The launch cancels this when it ends, and would take a CancelledError for its own.
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._begin(context)
-
-    async def _begin(self, context: LaunchContext) -> None:
         node = get_ros_node(context)
         self._watch = ReplayWatch(node, self._topics)
         await _until_none(self._watch.inactive, 'to become active')
@@ -147,12 +142,7 @@ class Replay:
             return None
         if event.returncode:  # raised, for the launch to end with a status too
             raise RuntimeError(f'the bag player ended with status {event.returncode}')
-        return OpaqueCoroutine(coroutine=self.end)
-
-    async def end(self, context: LaunchContext) -> None:
-        """End the launch once everything has been answered."""
-        with contextlib.suppress(asyncio.CancelledError):  # see `begin`
-            await self._end(context)
+        return _until_shutdown(self._end)
 
     async def _end(self, context: LaunchContext) -> None:
         late = await self._until_none_twice(self._watch.unanswered, 'to answer', ANSWERED_S)
@@ -179,6 +169,17 @@ class Replay:
             if missing := await _until_none(late, what, timeout_s):
                 return missing
         return []
+
+
+def _until_shutdown(work: Callable[[LaunchContext], Awaitable[None]]) -> OpaqueCoroutine:
+    """Return the action that does some work, or as much of it as the launch has time for."""
+
+    async def run(context: LaunchContext) -> None:
+        # The launch cancels this when it ends, and would take a CancelledError for its own.
+        with contextlib.suppress(asyncio.CancelledError):
+            await work(context)
+
+    return OpaqueCoroutine(coroutine=run)
 
 
 async def _resume(node: Node) -> None:
