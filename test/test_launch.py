@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import pytest
 from builtin_interfaces.msg import Time
 from graph import RELIABLE, Client, ros, running_node, wait_for
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from road_seg_ros import synthetic
@@ -44,6 +45,7 @@ ARGUMENTS = {
     'seg.launch.py': {
         **NODE_ARGUMENTS,
         'image_topic': 'camera/image_raw',
+        'input_transport': '',
         'use_sim_time': 'false',
         'bag': '',
         'respawn': 'false',
@@ -105,6 +107,30 @@ def test_a_mask_comes_out_of_what_was_launched(
                 assert set(masks[-1].data) == {255}  # threshold 0
                 values = {v.key: v.value for v in client.wait_for_status('running').values}
                 assert (values['engine'], values['device']) == ('torch', 'cpu')
+            assert process.returncode == 0
+        finally:
+            client.close()
+
+
+def test_compressed_images_are_taken_where_asked_for(
+    environment: dict[str, str], tiny_model: Path
+) -> None:
+    jpeg = cv2.imencode('.jpg', synthetic.render(0, 94, 310).image)[1].tobytes()
+    with ros():
+        client = Client()
+        try:
+            camera = client.create_publisher(CompressedImage, '/front/image/compressed', RELIABLE)
+            with launched(
+                'seg.launch.py',
+                environment,
+                *('image_topic:=/front/image', 'input_transport:=compressed'),
+                *(f'model_path:={tiny_model}', 'engine:=torch', 'device:=cpu'),
+            ) as process:
+                wait_for(camera.get_subscription_count, 'the node to subscribe', BUSY_S)
+                masks = client.listen('mask')
+                message = CompressedImage(format='jpeg', data=jpeg)
+                wait_for(lambda: camera.publish(message) or masks, 'a mask')
+                assert (masks[-1].height, masks[-1].width) == (94, 310)
             assert process.returncode == 0
         finally:
             client.close()

@@ -30,10 +30,9 @@ class ErrorPictures:
         self._f1_by_name[name] = _f1(mask, label)
         picture = draw_errors(image, mask, label)
         for index, (text, color) in enumerate(LEGEND):
-            origin = (5 + 65 * index, 15)
-            cv2.putText(
-                picture, text, origin, cv2.FONT_HERSHEY_SIMPLEX, 0.5, color, 1, cv2.LINE_AA
-            )
+            style = (5 + 110 * index, 25), cv2.FONT_HERSHEY_SIMPLEX, 0.8
+            cv2.putText(picture, text, *style, (0, 0, 0), 6, cv2.LINE_AA)  # its outline
+            cv2.putText(picture, text, *style, color, 2, cv2.LINE_AA)
         path = self._folder / f'{name}.png'
         if not cv2.imwrite(str(path), picture):
             raise OSError(f'{path} cannot be written')

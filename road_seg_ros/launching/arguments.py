@@ -11,7 +11,7 @@ from road_seg_ros.resources import find_resource
 BOOL = ('true', 'false', 'True', 'False')  # a Python launch file may pass on str(True)
 LOG_LEVELS = ('debug', 'info', 'warn', 'error', 'fatal')
 # Arguments that set a parameter of the same name; '' leaves it to params_file.
-NODE_PARAMETERS = ('model_path', 'device', 'engine', 'precision', 'threshold')
+NODE_PARAMETERS = ('model_path', 'device', 'engine', 'precision', 'threshold', 'input_transport')
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Argument:
 
 def _parameter(name: str) -> Argument:
     declared = BY_NAME[name]
-    text = f'{declared.description} One of: {declared.rule}. Empty: as params_file says.'
+    text = f'{declared.description} Values: {declared.rule}. Not given: as params_file says.'
     return Argument(name, '', text)
 
 
@@ -38,7 +38,7 @@ _IMAGE_TOPIC = Argument(
 _NODE = (
     Argument('mask_topic', 'road_seg/mask', 'Topic of the mono8 drivable mask.'),
     Argument('overlay_topic', 'road_seg/overlay', 'Topic of the overlay image.'),
-    *(_parameter(name) for name in NODE_PARAMETERS),
+    *(_parameter(name) for name in NODE_PARAMETERS if name != 'input_transport'),
     Argument('params_file', str(find_resource('config/seg.yaml')), 'YAML file of all parameters.'),
     Argument('namespace', '', 'Namespace of the nodes and of their relative topics.'),
     Argument('log_level', 'info', 'Log level of the nodes.', LOG_LEVELS),
@@ -53,6 +53,7 @@ _BAG = Argument(
 
 SEG = (
     _IMAGE_TOPIC,
+    _parameter('input_transport'),
     *_NODE,
     Argument(
         'use_sim_time',
@@ -62,9 +63,14 @@ SEG = (
     ),
     _RVIZ,
     _BAG,
-    Argument('respawn', 'false', 'Start a node again when it ends.', BOOL),
+    Argument(
+        'respawn',
+        'false',
+        'Start a node again when it ends; otherwise the launch ends with it.',
+        BOOL,
+    ),
 )
-REPLAY = (
+REPLAY = (  # without input_transport, which follows the bag
     replace(_BAG, default=None),
     # Absolute, as topics are in a bag: namespace is then for the nodes alone.
     replace(_IMAGE_TOPIC, default=CAMERA_TOPIC),

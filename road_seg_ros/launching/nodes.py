@@ -161,7 +161,7 @@ def _given_parameters(args: dict[str, str]) -> dict[str, str | float]:
     """Return the parameters given on the command line, checked, with their own types."""
     given = {}
     for name in NODE_PARAMETERS:
-        text = args[name]
+        text = args.get(name)
         if not text:
             continue
         value: str | float = text
