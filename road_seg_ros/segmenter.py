@@ -77,8 +77,7 @@ class RoadSegmenter:
         # captures on the second image of each size.
         segmenter(np.zeros((model.info.input.height, model.info.input.width, 3), np.uint8))
         times.append(time.perf_counter())
-        how = 'from the cache' if made.from_cache else 'made'
-        stages = ('model file read', f'engine {how}', 'first run')
+        stages = ('model file read', 'engine made', 'first run')
         segmenter.start_s = dict(zip(stages, np.diff(times).tolist(), strict=True))
         return segmenter
 

@@ -42,7 +42,6 @@ class CudaEngine:
     """
 
     name = 'torch'
-    from_cache = False
     pipeline_type = PixelPipeline
 
     def __init__(
