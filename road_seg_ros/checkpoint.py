@@ -108,6 +108,7 @@ class ModelInfo:
     metrics: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     data: str = ''
     data_license: str = ''
+    seen: tuple[str, ...] = ()  # labelled images it learned from: training.provenance.image_id
     created: str = ''  # ISO 8601, UTC
     code_version: str = ''
 
@@ -115,6 +116,8 @@ class ModelInfo:
         for name in ('architecture', 'training', 'metrics'):
             if not isinstance(getattr(self, name), Mapping):
                 raise ValueError(f'{name} must be a mapping, got {getattr(self, name)!r}')
+        if not all(isinstance(image, str) for image in self.seen):
+            raise ValueError(f'seen must be strings, got {self.seen!r}')
         for name in ('data', 'data_license', 'created', 'code_version'):
             if not isinstance(getattr(self, name), str):
                 raise ValueError(f'{name} must be a string, got {getattr(self, name)!r}')
@@ -320,7 +323,8 @@ def _read_info(path: Path, metadata: Mapping[str, str]) -> ModelInfo:
         normalization = Normalization(
             **{key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
         )
-        return ModelInfo(input=size, normalization=normalization, **fields)
+        seen = tuple(fields.pop('seen', ()))
+        return ModelInfo(input=size, normalization=normalization, seen=seen, **fields)
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise CheckpointError(
             f'the description inside {path} is damaged: {error}; copy the file again or train '

@@ -9,6 +9,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from road_seg_ros.image_header import is_truncated
+
 DEFAULT_RATE_HZ = 10.0  # KITTI's, for recordings without timestamps
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.webp', '.bmp', '.ppm')
 
@@ -64,14 +66,16 @@ def list_files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
 
     def order(path: Path) -> list[object]:
         parts = re.split(r'(\d+)', path.name)
-        return [int(part) if part.isdigit() else part for part in parts]
+        return [int(part) if part.isdecimal() else part for part in parts]
 
     return sorted((p for p in folder.iterdir() if p.suffix.lower() in suffixes), key=order)
 
 
 def read_image(path: Path) -> np.ndarray | None:
     """Return the pixels of an image file, uint8 (H, W, 3) BGR, or None if it is not one."""
-    return decode_image(np.fromfile(path, np.uint8))  # not cv2.imread, which prints a warning
+    data = np.fromfile(path, np.uint8)
+    # Not cv2.imread, which prints a warning.
+    return None if is_truncated(data.tobytes()) else decode_image(data)
 
 
 def decode_image(data: np.ndarray, flags: int = cv2.IMREAD_COLOR) -> np.ndarray | None:

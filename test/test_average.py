@@ -23,10 +23,20 @@ def _save(path: Path, seed: int, width: float = 0.05, **info: object) -> str:
 
 def test_weights_are_the_mean_and_the_last_says_the_rest(tmp_path: Path) -> None:
     before = _save(
-        tmp_path / 'before.safetensors', 1, data='sun', data_license='NC', threshold=0.2
+        tmp_path / 'before.safetensors',
+        1,
+        data='sun',
+        data_license='NC',
+        threshold=0.2,
+        seen=('b', 'a'),
     )
     after = _save(
-        tmp_path / 'after.safetensors', 2, data='rain', threshold=0.6, metrics={'max_f': 90.0}
+        tmp_path / 'after.safetensors',
+        2,
+        data='rain',
+        threshold=0.6,
+        metrics={'max_f': 90.0},
+        seen=('c', 'b'),
     )
     out = tmp_path / 'both.safetensors'
     assert average.main([before, after, '--out', str(out), '--temperature', '1.5']) == 0
@@ -38,6 +48,7 @@ def test_weights_are_the_mean_and_the_last_says_the_rest(tmp_path: Path) -> None
         torch.testing.assert_close(weights, mean, atol=1e-4, rtol=1e-3)  # float16
     assert (info.threshold, info.temperature, info.metrics) == (0.6, 1.5, {})
     assert info.data_license == 'NC'
+    assert info.seen == ('a', 'b', 'c')
     assert info.data == 'average of before.safetensors (sun), after.safetensors (rain)'
 
 

@@ -37,6 +37,8 @@ def test_cameras_have_their_shape() -> None:
     rng = np.random.default_rng(0)
     assert conditions.CONDITIONS['4:3'](image, label, rng)[1].shape == (375, 500)
     assert conditions.CONDITIONS['480x360 jpeg'](image, label, rng)[0].shape == (360, 480, 3)
+    narrow = np.zeros((640, 480, 3), np.uint8)
+    assert conditions.CONDITIONS['16:9'](narrow, narrow[..., 0], rng)[0].shape == (270, 480, 3)
 
 
 def test_every_condition_is_reported(

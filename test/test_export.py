@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from road_seg_ros import checkpoint, engines, synthetic
+from road_seg_ros.checkpoint import ModelInfo
 from road_seg_ros.engines import quantization
 from road_seg_ros.engines.openvino_engine import core
 from road_seg_ros.engines.processor import has_int8
@@ -275,7 +276,7 @@ def _names(pairs: list[Pair]) -> set[str]:
 
 def test_int8_is_checked_on_the_validation_fold(kitti_like: Path) -> None:
     pairs = find_pairs(kitti_like)
-    split = split_pairs(pairs, {'folds': 5, 'fold': 2})
+    split = split_pairs(pairs, ModelInfo({}, training={'folds': 5, 'fold': 2}))
     training, validation = split_fold(pairs, 5, 2)
     assert _names(split.calibration) == _names(training)
     assert _names(split.held_out) == _names(validation)
@@ -286,7 +287,7 @@ def test_int8_is_checked_on_the_validation_fold(kitti_like: Path) -> None:
 def test_a_model_without_a_fold_is_checked_on_every_second_image(
     kitti_like: Path, training: dict[str, int]
 ) -> None:
-    split = split_pairs(find_pairs(kitti_like), training)
+    split = split_pairs(find_pairs(kitti_like), ModelInfo({}, training=training))
     assert len(split.calibration) == len(split.held_out) == 15
     assert not _names(split.calibration) & _names(split.held_out)
     assert 'may have been trained on them' in split.description
@@ -295,7 +296,7 @@ def test_a_model_without_a_fold_is_checked_on_every_second_image(
 def test_calibration_images_are_spread_evenly(kitti_like: Path, monkeypatch) -> None:
     monkeypatch.setattr(export, 'CALIBRATION_IMAGES', 4)
     pairs = find_pairs(kitti_like)
-    split = split_pairs(pairs, {'folds': 5, 'fold': 4})
+    split = split_pairs(pairs, ModelInfo({}, training={'folds': 5, 'fold': 4}))
     assert {pair.category for pair in split.calibration} == {'um', 'umm', 'uu'}
     assert len(split.calibration) == 4
     assert len(split.held_out) == 6

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import struct
 from pathlib import Path
 
 import cv2
@@ -28,6 +29,22 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
         mask[:5] = 128
         cv2.imwrite(str(masks / f'{name}.png'), mask)
     return images, masks
+
+
+def turn(path: Path) -> None:
+    """Give a JPEG the Exif orientation of one taken upside down."""
+    orientation = b'MM\0*\0\0\0\x08' + b'\0\x01' + struct.pack('>HHIHH', 0x112, 3, 1, 3, 0)
+    exif = b'Exif\0\0' + orientation + bytes(4)
+    upper_half = np.arange(20)[:, None, None] < 10
+    cv2.imwrite(str(path), np.broadcast_to(np.where(upper_half, 0, 255), (20, 30, 3)))
+    data = path.read_bytes()
+    marker = b'\xff\xe1' + struct.pack('>H', len(exif) + 2)
+    path.write_bytes(data[:2] + marker + exif + data[2:])
+
+
+def cut_short(path: Path) -> None:
+    """Take the second half of a file away."""
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
 def _bring_in(folders: tuple[Path, Path], out: Path, *options: str) -> int:
@@ -76,6 +93,12 @@ def test_without_a_value_for_it_everything_is_scored(folders, tmp_path: Path) ->
         (lambda i, m: (m / 'a.png').write_bytes(b'no'), 'cannot be decoded'),
         (lambda i, m: (m / 'a.png').write_bytes(b''), 'a.png cannot be decoded'),
         (lambda i, m: (m / 'a.png').write_bytes(png(10**5, 10**5)), 'a.png cannot be decoded'),
+        (lambda i, m: turn(i / 'b street.jpg'), 'b street.jpg is turned by its Exif orientation'),
+        (lambda i, m: cut_short(i / 'b street.jpg'), 'b street.jpg cannot be decoded'),
+        (
+            lambda i, m: (cut_short(i / 'b street.jpg'), (m / 'a.png').write_bytes(b'no')),
+            '2 of 2 pairs are bad:\n.*a.png cannot .*\n.*b street.jpg cannot',
+        ),
         (
             lambda i, m: cv2.imwrite(str(m / 'a.png'), np.full((20, 30, 3), (1, 2, 3), np.uint8)),
             'a.png has 3 channels of uint8; a mask is a grey PNG',
@@ -85,7 +108,7 @@ def test_without_a_value_for_it_everything_is_scored(folders, tmp_path: Path) ->
 def test_what_is_wrong_is_named(folders, tmp_path: Path, capsys, break_it, words: str) -> None:
     break_it(*folders)
     assert _bring_in(folders, tmp_path / 'out') == 2
-    assert re.search(f'error: .*{words}', capsys.readouterr().err)
+    assert re.search(f'error: .*(\n.*)?{words}', capsys.readouterr().err)
     assert not list(tmp_path.glob('out/*'))  # nothing that looks complete
 
 
@@ -104,6 +127,33 @@ def test_names_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
 def test_a_value_that_no_mask_can_have_is_refused(folders, tmp_path: Path, capsys, value) -> None:
     assert _bring_in(folders, tmp_path / 'out', '--not-scored', value) == 2
     assert f'--not-scored must be in [1, 255], got {value}' in capsys.readouterr().err
+
+
+def test_a_value_that_no_mask_has_is_refused(folders, tmp_path: Path, capsys) -> None:
+    assert _bring_in(folders, tmp_path / 'out', '--not-scored', '2') == 2
+    assert 'error: --not-scored 2 is in no mask; they have 0, 1, 128, 255, and all but 0' in (
+        capsys.readouterr().err
+    )
+    assert not list(tmp_path.glob('out/*'))
+
+
+def test_a_mask_in_which_nothing_is_scored_is_refused(folders, tmp_path: Path, capsys) -> None:
+    cv2.imwrite(str(folders[1] / 'a.png'), np.full((20, 30), 128, np.uint8))
+    assert _bring_in(folders, tmp_path / 'out', '--not-scored', '128') == 2
+    assert 'a.png is 128 everywhere' in capsys.readouterr().err
+
+
+def test_it_is_said_what_was_brought_in(folders, tmp_path: Path, capsys) -> None:
+    assert _bring_in(folders, tmp_path / 'out', '--not-scored', '128') == 0
+    said = capsys.readouterr().out
+    assert '2 images; of their pixels 50.0 % are road, 25.0 % not road and 25.0 % not sc' in said
+    height, width = map(int, re.search(r'input_height=(\d+) input_width=(\d+)', said).groups())
+    assert (height / width, height * width) == (
+        pytest.approx(20 / 30, rel=0.1),
+        pytest.approx(224 * 768, rel=0.1),
+    )
+    names = (tmp_path / 'out' / 'names.csv').read_text().splitlines()
+    assert names[1:] == ['own_000000,a.png,a.png', 'own_000001,b street.jpg,b street.png']
 
 
 def test_nothing_is_overwritten(folders, tmp_path: Path, capsys) -> None:

@@ -293,9 +293,9 @@ def test_training_goes_on_from_a_ready_model(
     assert 'from model.safetensors' in after.data
     assert 'from random' in before.data
     assert after.data_license == before.data_license  # the same one, once
-    assert 'on other folds' not in caplog.text
+    assert 'was trained on' not in caplog.text
     assert _train(kitti_like, tmp_path / 'seen', *options, 'fold=3') == 0
-    assert '--start was trained on other folds of these images' in caplog.text
+    assert '--start was trained on 6 of the 6 images that validate here' in caplog.text
     assert _train(kitti_like, tmp_path / 'wider', *options, 'width=0.2') == 2
     assert "model.safetensors is {'width': 0.1" in capsys.readouterr().err
 
@@ -466,6 +466,7 @@ def test_out_of_memory_says_what_to_lower(
         (['--unlabelled', '/no/images'], '--unlabelled needs a --teacher'),
         (['imitation=0.5', '--teacher', '/no/teacher'], "'/no/teacher' does not exist"),
         (['epochs=0'], 'epochs must be at least 1'),
+        (['imitation=0.5', 'loss=sigmoid'], 'imitation needs loss softmax'),
         (['folds=40', 'fold=1'], 'fold 1 of 40 has 30 images to train and 0 to validate'),
         (['--data', '/no/such/folder'], '/no/such/folder/training/image_2 does not exist'),
         (['--config', '/no/such.yaml'], 'cannot read the configuration /no/such.yaml'),
@@ -522,6 +523,14 @@ def test_poly_schedule_falls_to_zero() -> None:
     assert factor(10) == pytest.approx(0.9**0.9)
     assert factor(50) == pytest.approx(0.5**0.9)
     assert factor(100) == 0.0
+
+
+def test_a_constant_rate_warms_up_too() -> None:
+    settings = TrainingConfig(schedule='constant', epochs=10, warmup_epochs=1.0)
+    module = RoadTraining(FCN8(0.1, 'none'), settings)
+    factor = module.optimizer_and_schedule(steps=100)[1].lr_lambdas[0]
+    assert factor(0) < 0.1
+    assert factor(10) == factor(99) == 1.0
 
 
 def test_pixels_that_are_not_scored_do_not_train() -> None:

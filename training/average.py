@@ -72,6 +72,7 @@ def average(paths: Sequence[str]) -> tuple[FCN8, ModelInfo]:
         training=training,
         data=f'average of {", ".join(sources)}',
         data_license=licenses.combined(other.data_license for other in infos),
+        seen=tuple(sorted({image for other in infos for image in other.seen})),
         metrics={},
         created='',
     )

@@ -62,7 +62,7 @@ class SaveModel(Callback):
         scores['threshold'] = move_threshold(scores['threshold'], temperature)
         scores['ece'] = module.logit_counts.confidences(temperature).scores()['ece']
         for name, value in {**scores, 'temperature': temperature}.items():
-            module.log(name, value, prog_bar=name == 'max_f', rank_zero_only=True)
+            module.log(name, value, prog_bar=name == 'max_f', sync_dist=True)  # the same for all
         info = dataclasses.replace(
             self.info,
             temperature=temperature,

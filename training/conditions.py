@@ -42,9 +42,11 @@ def crop(aspect: float) -> Condition:
 
     def cut(image: np.ndarray, label: np.ndarray, _: np.random.Generator) -> Sample:
         height, width = label.shape
-        side = min(width, round(height * aspect))
-        left = (width - side) // 2
-        return image[:, left : left + side], label[:, left : left + side]
+        columns = min(width, max(1, round(height * aspect)))
+        rows = min(height, max(1, round(width / aspect)))
+        top, left = (height - rows) // 2, (width - columns) // 2
+        part = np.s_[top : top + rows, left : left + columns]
+        return image[part], label[part]
 
     return cut
 

@@ -72,7 +72,9 @@ class TrainingConfig:
     crop: float = 1.0  # share of the input's pixels that an augmented image has
 
     # Loss
-    loss: str = 'softmax'  # cross entropy of both classes together, or one sigmoid each
+    # Cross entropy of both classes together, or one sigmoid each: the log odds are then twice as
+    # large, which the temperature of the validation mends.
+    loss: str = 'softmax'
     boundary: float = 0.0  # extra weight of pixels near the road's edge
     lovasz: float = 0.0  # weight of the Lovasz hinge
     imitation: float = 0.0  # share of the loss that follows the --teacher, not the labels
@@ -170,6 +172,8 @@ class TrainingConfig:
             raise ConfigError(f'many_shapes and crop need augmentation {allowed}')
         if self.augmentation == 'roads' and not self.many_shapes:
             raise ConfigError('augmentation roads needs many_shapes: only those are changed by it')
+        if self.imitation and self.loss == 'sigmoid':
+            raise ConfigError('imitation needs loss softmax; sigmoid doubles the log odds')
         if self.weight_decay and self.l2:
             raise ConfigError(
                 'weight_decay (AdamW) and l2 (Adam) exclude each other; set one to 0'

@@ -13,23 +13,24 @@ import argparse
 import json
 import logging
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 from tqdm import tqdm
 
 from road_seg_ros import checkpoint
+from road_seg_ros.checkpoint import ModelInfo
 from road_seg_ros.metrics import RoadCounts
 from road_seg_ros.pixels import threshold_mask
 from road_seg_ros.segmenter import RoadSegmenter
 from training import report
 from training.birds_eye import BirdsEyeView, Calibration
 from training.error_pictures import ErrorPictures
-from training.kitti_road import DataError, Pair, find_pairs, split_as_trained
+from training.kitti_road import DataError, Pair, find_pairs
 from training.plots import plot_precision_recall, plot_reliability
+from training.provenance import split_as_trained
 from training.report import ImageResult
 
 log = logging.getLogger('training')
@@ -107,6 +108,8 @@ def main(arguments: list[str] | None = None) -> int:
             write_plots(results, args.plots)
         scores['model'] = str(checkpoint.find(args.model))
         scores['model_threshold'] = segmenter.threshold
+        engine = segmenter.engine
+        scores |= {'engine': engine.name, 'precision': engine.precision, 'device': engine.device}
         scores['flip'] = args.flip
         text = report.as_markdown(scores)
         print(text)
@@ -145,7 +148,7 @@ def load(args: argparse.Namespace) -> tuple[RoadSegmenter, list[Pair]]:
     pairs = find_pairs(args.data)
     segmenter = RoadSegmenter.from_checkpoint(args.model, args.device, args.engine, args.precision)
     if args.validation_fold:
-        pairs = _validation_pairs(pairs, segmenter.info.training)
+        pairs = _validation_pairs(pairs, segmenter.info)
     return segmenter, pairs
 
 
@@ -168,8 +171,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _validation_pairs(pairs: Sequence[Pair], training: Mapping[str, Any]) -> list[Pair]:
-    split = split_as_trained(pairs, training)
+def _validation_pairs(pairs: Sequence[Pair], info: ModelInfo) -> list[Pair]:
+    split = split_as_trained(pairs, info)
     if split is None:
         raise DataError('this model was trained without a validation fold')
     return split[1]

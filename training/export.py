@@ -21,7 +21,7 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,12 +30,13 @@ import numpy as np
 
 from road_seg_ros import checkpoint
 from road_seg_ros.arguments import height_by_width
-from road_seg_ros.checkpoint import InputSize
+from road_seg_ros.checkpoint import InputSize, ModelInfo
 from road_seg_ros.engines.processor import has_int8
 from training import int8_file, onnx_file, openvino_file
 from training.export_check import CheckError, check, fit
 from training.exportable import INPUT, LAYOUTS, ExportError, arrange, make_exportable, metadata
-from training.kitti_road import Pair, find_pairs, split_as_trained
+from training.kitti_road import Pair, find_pairs
+from training.provenance import split_as_trained
 
 FORMATS = {'onnx': onnx_file, 'openvino': openvino_file}
 CALIBRATION_IMAGES = 100  # NNCF's own default is 300; here 100 lose 0.01 to 0.03 of MaxF
@@ -85,7 +86,7 @@ def export(
         info = dataclasses.replace(info, input=InputSize(*size, keep_aspect_ratio=False))
     split = Split([], [], '')
     if calibration is not None:
-        split = split_pairs(find_pairs(calibration), info.training)
+        split = split_pairs(find_pairs(calibration), info)
 
     exportable = make_exportable(network, info, layout, size)
     model = file_format.convert(exportable)
@@ -115,18 +116,19 @@ def export(
     return [*lines, *([f'checked on {split.description}'] if split.description else [])]
 
 
-def split_pairs(pairs: Sequence[Pair], training: Mapping[str, Any]) -> Split:
+def split_pairs(pairs: Sequence[Pair], info: ModelInfo) -> Split:
     """
     Split labelled images so that none is used both to calibrate and to check.
 
-    training: of ModelInfo. What the model was validated on is held out; if that is not known,
-    every second image. ExportError if a part would be empty.
+    What the model was validated on is held out; if that is not known, every second image.
+    ExportError if a part would be empty; DataError as `split_as_trained`.
     """
-    split = split_as_trained(pairs, training)
+    split = split_as_trained(pairs, info)
     if split is not None:
         used, held_out = split
         description = (
-            f'fold {training["fold"]} of {training["folds"]}, which the model was not trained on'
+            f'fold {info.training["fold"]} of {info.training["folds"]}, which the model was not '
+            'trained on'
         )
     else:
         used, held_out = list(pairs[::2]), list(pairs[1::2])

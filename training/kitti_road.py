@@ -9,10 +9,9 @@ what is not valid (black: another carriageway) is never scored nor trained on.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -37,6 +36,11 @@ class Pair:
     category: str
     image_path: Path
     label_path: Path
+
+    @property
+    def number(self) -> int:
+        """Return what stands behind the category in its name."""
+        return int(self.name.rpartition('_')[2])
 
     @property
     def is_kitti(self) -> bool:
@@ -132,9 +136,8 @@ def find_pairs(folder: str | Path) -> list[Pair]:
                 f'{len(missing)} files have no {kind} in {directory}: '
                 f'{", ".join(sorted(missing)[:5])}'
             )
-    return [
-        Pair(name, name.rpartition('_')[0], images[name], labels[name]) for name in sorted(images)
-    ]
+    pairs = [Pair(name, name.rpartition('_')[0], images[name], labels[name]) for name in images]
+    return sorted(pairs, key=lambda pair: (pair.category, pair.number, pair.name))
 
 
 def split_fold(pairs: Sequence[Pair], folds: int, fold: int) -> tuple[list[Pair], list[Pair]]:
@@ -155,18 +158,6 @@ def split_fold(pairs: Sequence[Pair], folds: int, fold: int) -> tuple[list[Pair]
     return training, validation
 
 
-def split_as_trained(
-    pairs: Sequence[Pair], training: Mapping[str, Any]
-) -> tuple[list[Pair], list[Pair]] | None:
-    """
-    Split as a model's training did; None if it validated on nothing.
-
-    training: of ModelInfo, the settings of the run.
-    """
-    folds, fold = training.get('folds'), training.get('fold', -1)
-    return split_fold(pairs, folds, fold) if folds and fold >= 0 else None
-
-
 def read_all(pairs: Sequence[Pair]) -> list[tuple[np.ndarray, np.ndarray]]:
     """
     Read every pair. DataError counts the bad ones and names the first few.
@@ -178,11 +169,16 @@ def read_all(pairs: Sequence[Pair]) -> list[tuple[np.ndarray, np.ndarray]]:
     for pair in pairs:
         try:
             samples.append(pair.read())
-        except DataError as error:
+        except (DataError, OSError) as error:
             errors.append(str(error))
-    if errors:
-        raise DataError('\n'.join([f'{len(errors)} of {len(pairs)} pairs are bad:', *errors[:10]]))
+    require_none_bad(errors, len(pairs))
     return samples
+
+
+def require_none_bad(errors: Sequence[str], pairs: int) -> None:
+    """Raise DataError with the number of bad ones among so many pairs, and the first ten."""
+    if errors:
+        raise DataError('\n'.join([f'{len(errors)} of {pairs} pairs are bad:', *errors[:10]]))
 
 
 def decode(path: Path) -> np.ndarray:

@@ -5,37 +5,68 @@ Bring your own images and masks into the layout that training and evaluation rea
 
 An image `street 7.jpg` and its mask `street 7.png` have the same name but for the ending. A mask
 is a grey PNG of 8 bits: 0 is not road, the value of --not-scored is neither trained on nor
-counted, everything else is road. OUT becomes a folder for --data; nothing in it is overwritten.
+counted, everything else is road. OUT becomes a folder for --data, and OUT/names.csv says which
+image has which number there; nothing in it is overwritten.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import shutil
 import sys
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
 import numpy as np
 from tqdm import tqdm
 
-from road_seg_ros.image_files import decode_image, list_files, read_image
+from road_seg_ros.image_files import decode_image, is_turned, list_files, read_image
 from road_seg_ros.metrics import NOT_ROAD, NOT_SCORED, ROAD
-from training.kitti_road import IMAGE_SUFFIXES, DataError
+from training import config
+from training.kitti_road import IMAGE_SUFFIXES, DataError, require_none_bad
 
 CATEGORY = 'own'
+RECIPE = Path(__file__).parent / 'configs' / 'compact.yaml'
 BGR = {NOT_ROAD: (0, 0, 255), ROAD: (255, 0, 255), NOT_SCORED: (0, 0, 0)}  # KITTI Road's colours
 
 
-def bring_in(images: Path, masks: Path, out: Path, not_scored: int | None = None) -> int:
+@dataclass
+class Summary:
+    """What was brought in: the (height, width) of each image, and how many pixels are what."""
+
+    shapes: list[tuple[int, int]] = field(default_factory=list)
+    pixels: dict[int, int] = field(default_factory=lambda: dict.fromkeys(BGR, 0))
+
+    def add(self, label: np.ndarray) -> None:
+        """Count a label, uint8 (H, W)."""
+        self.shapes.append(label.shape)
+        for value in self.pixels:
+            self.pixels[value] += np.count_nonzero(label == value)
+
+    def describe(self) -> str:
+        """Return how many images there are, what is in them, and the input size that suits."""
+        shares = {value: 100 * n / sum(self.pixels.values()) for value, n in self.pixels.items()}
+        typical = np.median(self.shapes, axis=0).round().astype(int).tolist()
+        height, width = config.read(RECIPE).input_size.fit(*typical)
+        return (
+            f'{len(self.shapes)} images; of their pixels {shares[ROAD]:.1f} % are road, '
+            f'{shares[NOT_ROAD]:.1f} % not road and {shares[NOT_SCORED]:.1f} % not scored\n'
+            f'train with input_height={height} input_width={width}: their shape'
+        )
+
+
+def bring_in(images: Path, masks: Path, out: Path, not_scored: int | None = None) -> Summary:
     """
-    Write OUT/training/image_2 and gt_image_2 and return how many pairs they hold.
+    Write OUT/training/image_2 and gt_image_2, and OUT/names.csv, and return what they hold.
 
     The images are copied as they are and numbered in their names' order (2 before 10), so that
-    neighbours in time stay neighbours and fall into the same fold. DataError on an image without
-    a mask, a mask of another size or kind, or an OUT that has data already.
+    neighbours in time stay neighbours and fall into the same fold. DataError on images without
+    a mask, masks of another size or kind, a not_scored that no mask has, images that Exif turns,
+    or an OUT that has data already.
     """
     if not_scored is not None and not 1 <= not_scored <= 255:
         raise DataError(f'--not-scored must be in [1, 255], got {not_scored}')
@@ -50,9 +81,10 @@ def bring_in(images: Path, masks: Path, out: Path, not_scored: int | None = None
         raise DataError(f'{out} has a folder training already; choose another --out')
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out) as unfinished:
-        _write(image_paths, mask_paths, Path(unfinished) / 'training', not_scored)
-        (Path(unfinished) / 'training').rename(out / 'training')
-    return len(image_paths)
+        summary = _write(image_paths, mask_paths, Path(unfinished), not_scored)
+        for part in ('names.csv', 'training'):
+            (Path(unfinished) / part).rename(out / part)
+    return summary
 
 
 def _write(
@@ -60,25 +92,61 @@ def _write(
     mask_paths: Mapping[str, Path],
     out: Path,
     not_scored: int | None,
-) -> None:
-    folders = [out / 'image_2', out / 'gt_image_2']
+) -> Summary:
+    folders = [out / 'training' / 'image_2', out / 'training' / 'gt_image_2']
     for folder in folders:
         folder.mkdir(parents=True)
+    summary, rows, errors = Summary(), [], []
+    values: set[int] = set()
     for index, stem in enumerate(tqdm(image_paths, unit='image')):
-        label = _read_label(mask_paths[stem], not_scored)
-        image = read_image(image_paths[stem])
-        if image is None or image.shape[:2] != label.shape:
-            raise DataError(
-                f'{image_paths[stem]} cannot be decoded or is not as large as its mask, '
-                f'{label.shape[1]}x{label.shape[0]}'
-            )
-        suffix = image_paths[stem].suffix.lower()
-        shutil.copyfile(image_paths[stem], folders[0] / f'{CATEGORY}_{index:06d}{suffix}')
+        image_path, mask_path = image_paths[stem], mask_paths[stem]
+        name = f'{CATEGORY}_{index:06d}'
+        rows.append((name, image_path.name, mask_path.name))
+        try:
+            mask = _read_mask(mask_path)
+            label = _label_of(mask, mask_path, not_scored)
+            _check_image(image_path, label)
+        except DataError as error:
+            errors.append(str(error))
+            continue
+        values.update(np.unique(mask).tolist())
+        summary.add(label)
+        shutil.copyfile(image_path, folders[0] / f'{name}{image_path.suffix.lower()}')
         colors = np.zeros((*label.shape, 3), np.uint8)
         for value, color in BGR.items():
             colors[label == value] = color
         if not cv2.imwrite(str(folders[1] / f'{CATEGORY}_road_{index:06d}.png'), colors):
             raise OSError(f'{folders[1]} cannot be written to')
+    require_none_bad(errors, len(rows))
+    if not_scored is not None and not_scored not in values:
+        raise DataError(
+            f'--not-scored {not_scored} is in no mask; they have {_some(sorted(values))}, and all '
+            'but 0 would be road'
+        )
+    with open(out / 'names.csv', 'w', encoding='utf-8', newline='') as file:
+        csv.writer(file).writerows([('name', 'image', 'mask'), *rows])
+    return summary
+
+
+def _some(values: list[int]) -> str:
+    return ', '.join(map(str, values[:10])) + (', ...' if len(values) > 10 else '')
+
+
+def _check_image(path: Path, label: np.ndarray) -> None:
+    """Raise DataError if an image cannot be decoded, is turned, or not as large as its label."""
+    image = read_image(path)
+    if image is None:
+        raise DataError(f'{path} cannot be decoded as an image')
+    if is_turned(np.fromfile(path, np.uint8)):
+        raise DataError(
+            f'{path} is turned by its Exif orientation, which a mask has not; store both as they '
+            'are shown, without it (`mogrify -auto-orient`)'
+        )
+    if image.shape[:2] != label.shape:
+        raise DataError(
+            f'{path} is {image.shape[1]}x{image.shape[0]} and not as large as its mask, '
+            f'{label.shape[1]}x{label.shape[0]}'
+        )
 
 
 def _by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
@@ -95,8 +163,8 @@ def _by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
     return by_stem
 
 
-def _read_label(path: Path, not_scored: int | None) -> np.ndarray:
-    """Return a mask as a label, uint8 (H, W) of NOT_ROAD, ROAD and NOT_SCORED."""
+def _read_mask(path: Path) -> np.ndarray:
+    """Return a mask, uint8 (H, W)."""
     mask = decode_image(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
     if mask is None:
         raise DataError(f'{path} cannot be decoded as an image')
@@ -107,9 +175,16 @@ def _read_label(path: Path, not_scored: int | None) -> np.ndarray:
             f'{path} has {1 if mask.ndim == 2 else mask.shape[2]} channels of {mask.dtype}; a '
             'mask is a grey PNG of 8 bits, 0 for not road, without colours, palette or alpha'
         )
+    return mask
+
+
+def _label_of(mask: np.ndarray, path: Path, not_scored: int | None) -> np.ndarray:
+    """Return a mask as a label, uint8 (H, W) of NOT_ROAD, ROAD and NOT_SCORED."""
     label = np.where(mask > 0, ROAD, NOT_ROAD).astype(np.uint8)
     if not_scored is not None:
         label[mask == not_scored] = NOT_SCORED
+    if np.all(label == NOT_SCORED):
+        raise DataError(f'{path} is {not_scored} everywhere: nothing of it is labelled')
     return label
 
 
@@ -124,11 +199,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument('--not-scored', type=int, help='mask value of what nobody labelled')
     args = parser.parse_args(arguments)
     try:
-        count = bring_in(args.images, args.masks, args.out, args.not_scored)
+        summary = bring_in(args.images, args.masks, args.out, args.not_scored)
     except (DataError, OSError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
-    print(f'{args.out}: {count} images')
+    print(f'{args.out}: {summary.describe()}')
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import logging
 import re
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,14 @@ from road_seg_ros.checkpoint import ModelInfo
 from road_seg_ros.image_files import list_files
 from training import licenses
 from training.config import TrainingConfig
-from training.kitti_road import IMAGE_SUFFIXES, Pair, has_kitti, is_kitti_name
+from training.kitti_road import (
+    IMAGE_SUFFIXES,
+    DataError,
+    Pair,
+    has_kitti,
+    is_kitti_name,
+    split_fold,
+)
 
 # A name as `describe` writes it, alone or in the brackets of an average's description.
 DATA_NAME = re.compile(r'(?:^|\()([^():]+): \d+ images for training')
@@ -78,14 +86,61 @@ def warn_of_seen_images(settings: TrainingConfig, files: Files, pairs: Sequence[
     """Say so if a model that a run learns from may have learned from what validates in it."""
     if not settings.folds:
         return
-    name, fold = _data_name(files, pairs), (settings.folds, settings.fold)
+    validating = pairs  # each in one of the folds
+    if settings.fold >= 0:
+        validating = split_fold(pairs, settings.folds, settings.fold)[1]
+    names = {_data_name(files, pairs), *(('KITTI Road',) if has_kitti(pairs) else ())}
     for option, info in _parents(files).items():
-        if name in data_names(info) and fold_of(info.training) != fold:
-            log.warning(
-                '%s was trained on other folds of these images: it has seen some that validate '
-                'here, and scores and threshold will flatter',
-                option,
+        if info.seen:
+            seen = len(seen_among(info, validating))
+            some = f'{seen} of the {len(validating)} images that validate here'
+        else:  # an older file does not say which
+            seen = names & data_names(info) and fold_of(info.training) != (
+                settings.folds,
+                settings.fold,
             )
+            some = 'other folds of these images, so on some that validate here'
+        if seen:
+            log.warning('%s was trained on %s: scores and threshold will flatter', option, some)
+
+
+def image_id(pair: Pair) -> str:
+    """Return what tells an image from others, whatever it is called: a digest of its file."""
+    return hashlib.blake2b(pair.image_path.read_bytes(), digest_size=6).hexdigest()
+
+
+def seen_by(files: Files, train_pairs: Sequence[Pair]) -> tuple[str, ...]:
+    """Return the ids of all labelled images that a model, or one it learns from, trains on."""
+    seen = {image_id(pair) for pair in train_pairs}
+    return tuple(sorted(seen.union(*(info.seen for info in _parents(files).values()))))
+
+
+def seen_among(info: ModelInfo, pairs: Sequence[Pair]) -> list[Pair]:
+    """Return those of the images that a model, or one it learned from, was trained on."""
+    seen = frozenset(info.seen)
+    return [pair for pair in pairs if image_id(pair) in seen] if seen else []
+
+
+def split_as_trained(
+    pairs: Sequence[Pair], info: ModelInfo
+) -> tuple[list[Pair], list[Pair]] | None:
+    """
+    Split into what a model was trained and validated on; None if it validated on nothing.
+
+    DataError if these are not the images of its training, as far as its file says which they are.
+    """
+    folds, fold = fold_of(info.training)
+    if not folds or fold < 0:
+        return None
+    training, validation = split_fold(pairs, folds, fold)
+    if info.seen and not seen_among(info, training):
+        raise DataError('the model was not trained on these images, so none are its held-out fold')
+    if seen := seen_among(info, validation):
+        raise DataError(
+            f'fold {fold} of {folds} of these images is not what was held out when the model was '
+            f'trained: it has seen {len(seen)} of the {len(validation)}, {seen[0].name} first'
+        )
+    return training, validation
 
 
 def data_names(info: ModelInfo) -> set[str]:

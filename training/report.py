@@ -89,7 +89,8 @@ def as_markdown(report: Mapping[str, Any]) -> str:
         f'Images: {report["images"]}. Percentages, but for the threshold. precision, recall, fpr '
         'and fnr are at `threshold`, the one with the best F1; iou is at the threshold of the '
         f'model, {report["model_threshold"]:.3f}. ece: expected calibration error, 15 bins. '
-        '95 %: bootstrap over images, too narrow because neighbours look alike.'
+        '95 %: bootstrap over images, too narrow because neighbours look alike. Run by '
+        f'{report["engine"]} {report["precision"]} on {report["device"]}.'
     )
     return '\n'.join(parts)
 

@@ -188,9 +188,9 @@ class RoadTraining(lightning.LightningModule):
         warmup = settings.warmup_epochs * steps / settings.epochs
 
         def factor(step: int) -> float:
-            if settings.schedule == 'constant':
-                return 1.0
             start = min(1.0, (step + 1) / (warmup + 1))
+            if settings.schedule == 'constant':
+                return start
             return start * max(0.0, 1 - step / steps) ** POLY_POWER
 
         return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, factor)

@@ -21,10 +21,11 @@ import argparse
 import dataclasses
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import lightning
+import numpy as np
 import torch
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
@@ -35,6 +36,7 @@ from road_seg_ros.checkpoint import CheckpointError, ModelInfo
 from road_seg_ros.engines.torch_engine import RoadProbability
 from road_seg_ros.engines.torch_errors import in_one_line, is_out_of_memory
 from road_seg_ros.fcn8 import FCN8
+from road_seg_ros.metrics import ROAD
 from training import config, cross_validation, provenance, summary
 from training.backbone import NORMALIZATIONS, BackboneError, go_on_from, start_weights
 from training.callbacks import Average, Pictures, Progress, ResumeBatches, SaveModel
@@ -69,6 +71,7 @@ def train(settings: TrainingConfig, files: Files, resume: bool = False) -> None:
     provenance.warn_of_seen_images(settings, files, pairs)
     log.info('reading %d images', len(pairs))
     samples = dict(zip(pairs, read_all(pairs), strict=True))
+    _check_validation(settings, samples)
     if settings.synthetic:
         log.info('rendering %d synthetic scenes', settings.synthetic)
     others = render_synthetic(settings.synthetic)
@@ -133,6 +136,7 @@ def train_once(
         training=dataclasses.asdict(settings),
         data=provenance.describe(settings, files, train_pairs, val_pairs, len(others)),
         data_license=provenance.license_of(files, train_pairs),
+        seen=provenance.seen_by(files, train_pairs),
     )
 
     # Loop
@@ -204,7 +208,8 @@ def new_module(settings: TrainingConfig, files: Files) -> RoadTraining:
 
 def main(arguments: list[str] | None = None) -> int:
     """Read the command line and train. Returns the exit status."""
-    logging.basicConfig(level=logging.INFO, format='%(message)s')
+    is_first = Process.of_environment().rank == 0
+    logging.basicConfig(level=logging.INFO if is_first else logging.ERROR, format='%(message)s')
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -244,7 +249,8 @@ def main(arguments: list[str] | None = None) -> int:
             f'error: out of memory ({in_one_line(error)}); lower batch_size (now '
             f'{settings.batch_size}), crop ({settings.crop}), input_height and input_width '
             f'({settings.input_height}x{settings.input_width}) or width ({settings.width}); for '
-            f'shared memory, workers ({settings.workers})',
+            f'shared memory, workers ({settings.workers}); if memory is short before training '
+            'starts, shrink the images',
             file=sys.stderr,
         )
         return 1
@@ -262,6 +268,18 @@ def _check_folds(settings: TrainingConfig, pairs: Sequence[Pair]) -> None:
             raise DataError(
                 f'fold {fold} of {settings.folds} has {len(training)} images to train and '
                 f'{len(validation)} to validate; {needed} at least must validate: set fewer folds'
+            )
+
+
+def _check_validation(settings: TrainingConfig, samples: Mapping[Pair, Sample]) -> None:
+    """Refuse a fold without any road, for which there are no scores."""
+    folds = range(settings.folds) if settings.fold < 0 else [settings.fold]
+    for fold in folds if settings.folds else ():
+        validation = split_fold(list(samples), settings.folds, fold)[1]
+        if not any(np.any(samples[pair][1] == ROAD) for pair in validation):
+            raise DataError(
+                f'the {len(validation)} images of fold {fold} of {settings.folds}, from '
+                f'{validation[0].name} on, show no road, so they cannot validate; set fewer folds'
             )
 
 

@@ -1,0 +1,107 @@
+"""A model knows which images it has seen, whatever they are called now."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from pathlib import Path
+
+import pytest
+
+from road_seg_ros import checkpoint
+from road_seg_ros.checkpoint import ModelInfo
+from road_seg_ros.fcn8 import FCN8
+from training import provenance
+from training.config import TrainingConfig
+from training.kitti_road import DataError, Pair, find_pairs, split_fold
+from training.provenance import Files, split_as_trained, warn_of_seen_images
+
+SPLIT = {'folds': 5, 'fold': 4}
+
+
+def trained_on(pairs: list[Pair], **info: object) -> ModelInfo:
+    """Return the info of a model that held out fold 4 of 5."""
+    training, _ = split_fold(pairs, **SPLIT)
+    return ModelInfo({}, training=SPLIT, seen=tuple(map(provenance.image_id, training)), **info)
+
+
+def renamed(data: Path, out: Path, keep: int) -> list[Pair]:
+    """Return the first images of each category, as another folder with other names."""
+    for pair in find_pairs(data):
+        if pair.number < keep:
+            for kind, path, name in (
+                ('image_2', pair.image_path, f'own_{pair.category}_{pair.number}'),
+                ('gt_image_2', pair.label_path, f'own_{pair.category}_road_{pair.number}'),
+            ):
+                (out / 'training' / kind).mkdir(parents=True, exist_ok=True)
+                shutil.copy(path, out / 'training' / kind / f'{name}{path.suffix}')
+    return find_pairs(out)
+
+
+def test_what_was_held_out_is_found_again_under_other_names(
+    kitti_like: Path, tmp_path: Path
+) -> None:
+    pairs = find_pairs(kitti_like)
+    info = trained_on(pairs)
+    assert split_as_trained(pairs, info) == split_fold(pairs, **SPLIT)
+    training, validation = split_as_trained(renamed(kitti_like, tmp_path, 10), info)
+    assert (len(training), len(validation)) == (24, 6)
+    assert provenance.seen_among(info, [*training, *validation]) == training
+
+
+def test_a_fold_of_fewer_images_is_not_what_was_held_out(kitti_like: Path, tmp_path: Path) -> None:
+    info = trained_on(find_pairs(kitti_like))
+    with pytest.raises(DataError, match='it has seen 3 of the 3, own_um_7 first'):
+        split_as_trained(renamed(kitti_like, tmp_path, 8), info)
+
+
+def test_a_model_holds_nothing_out_of_images_that_it_does_not_know(kitti_like: Path) -> None:
+    info = ModelInfo({}, training=SPLIT, seen=('0123456789ab',))
+    with pytest.raises(DataError, match='was not trained on these images'):
+        split_as_trained(find_pairs(kitti_like), info)
+
+
+def test_an_older_file_is_believed(kitti_like: Path) -> None:
+    pairs = find_pairs(kitti_like)
+    assert split_as_trained(pairs, ModelInfo({}, training=SPLIT)) == split_fold(pairs, **SPLIT)
+    assert split_as_trained(pairs, ModelInfo({}, training={'folds': 0, 'fold': -1})) is None
+
+
+def save(path: Path, info: ModelInfo) -> str:
+    """Save a model of that description."""
+    checkpoint.save(path, FCN8(0.05, 'none'), info)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ('fold', 'seen'), [(4, None), (3, '6 of the 6 images'), (-1, '24 of the 30 images')]
+)
+def test_images_that_validate_and_were_seen_are_counted(
+    kitti_like: Path, tmp_path: Path, caplog, fold: int, seen: str | None
+) -> None:
+    pairs = find_pairs(kitti_like)
+    start = save(tmp_path / 'start.safetensors', trained_on(pairs))
+    files = Files(kitti_like, tmp_path, start=start)
+    with caplog.at_level(logging.WARNING, 'training'):
+        warn_of_seen_images(TrainingConfig(folds=5, fold=fold), files, pairs)
+    assert caplog.text.count('--start was trained on') == (seen is not None)
+    assert (seen or '') in caplog.text
+
+
+def test_an_older_file_warns_by_name_where_its_data_are_among_others(
+    kitti_like: Path, tmp_path: Path, caplog
+) -> None:
+    both = Path(shutil.copytree(kitti_like, tmp_path / 'both'))
+    renamed(kitti_like, both, 2)
+    older = ModelInfo({}, training={'folds': 0}, data='KITTI Road: 30 images for training')
+    files = Files(both, tmp_path, start=save(tmp_path / 'older.safetensors', older))
+    with caplog.at_level(logging.WARNING, 'training'):
+        warn_of_seen_images(TrainingConfig(folds=5, fold=4), files, find_pairs(both))
+    assert '--start was trained on other folds of these images' in caplog.text
+
+
+def test_a_model_has_seen_what_its_parents_saw(kitti_like: Path, tmp_path: Path) -> None:
+    pairs = find_pairs(kitti_like)
+    teacher = save(tmp_path / 'teacher.safetensors', ModelInfo({}, seen=('0123456789ab',)))
+    seen = provenance.seen_by(Files(kitti_like, tmp_path, teacher=teacher), pairs[:2])
+    assert list(seen) == sorted(['0123456789ab', *map(provenance.image_id, pairs[:2])])
