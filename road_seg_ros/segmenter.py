@@ -77,7 +77,8 @@ class RoadSegmenter:
         # captures on the second image of each size.
         segmenter(np.zeros((model.info.input.height, model.info.input.width, 3), np.uint8))
         times.append(time.perf_counter())
-        stages = ('model file read', 'engine made', 'first run')
+        how = 'from the cache' if made.from_cache else 'made'
+        stages = ('model file read', f'engine {how}', 'first run')
         segmenter.start_s = dict(zip(stages, np.diff(times).tolist(), strict=True))
         return segmenter
 

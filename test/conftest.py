@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import signal
 import tempfile
 from collections.abc import Iterator
@@ -37,11 +38,18 @@ def pytest_configure() -> None:
         _domain_lock = lock
         os.environ['ROS_DOMAIN_ID'] = str(domain)
         break
+    # Not the user's, and empty at first: what is tested must not depend on earlier runs.
+    os.environ['XDG_CACHE_HOME'] = tempfile.mkdtemp(prefix='road_seg_ros_cache')
     from road_seg_ros import openmp
     from road_seg_ros.transport import profile_environment
 
     openmp.wait_asleep()  # as the node does: tests run beside each other
     os.environ.update(profile_environment(os.environ))
+
+
+def pytest_unconfigure() -> None:
+    """Remove the cache."""
+    shutil.rmtree(os.environ['XDG_CACHE_HOME'], ignore_errors=True)
 
 
 @pytest.fixture

@@ -143,7 +143,7 @@ def test_ten_rounds_leak_nothing(client: Client, image: np.ndarray) -> None:
             for transition in (DEACTIVATE, CLEANUP):
                 assert _change(client, transition)
         unconfigured.append(memory.memory_info().rss)
-    # The first round makes the libraries' threads: those stay.
+    # The first round makes the libraries' threads and, once for each model, compiles: those stay.
     growth = [(after - unconfigured[1]) / MB for after in unconfigured[1:]]
     assert max(growth) < 20, growth
 

@@ -103,7 +103,7 @@ def test_threads_are_not_pinned_under_a_quota(
     model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(openvino_engine, 'affinity', lambda: 1 + processor.available_cores())
-    compiled = openvino_engine._compile(checkpoint.read(model), 'fp32', None)
+    compiled, _ = openvino_engine._compiled(checkpoint.read(model), 'fp32', None)
     assert not compiled.get_property('ENABLE_CPU_PINNING')
 
 
@@ -291,13 +291,15 @@ def test_openvino_does_not_run_fp16(model: Path) -> None:
 def test_a_precision_that_openvino_ignores_is_refused(
     tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    compile_as_asked = openvino_engine._compile
+    compile_as_asked = openvino_engine._compiled
 
     def compile_in_fp32(model, precision, ranges):  # as on a processor without bf16
         return compile_as_asked(model, 'fp32', ranges)
 
-    monkeypatch.setattr(openvino_engine, '_compile', compile_in_fp32)
-    with pytest.raises(
-        EngineError, match='bf16 cannot be had: .* in f32 on this processor; set precision'
-    ):
-        RoadSegmenter.from_checkpoint(tiny_model, 'cpu', 'openvino', 'bf16')
+    monkeypatch.setattr(openvino_engine, '_compiled', compile_in_fp32)
+    for _ in ('compiled', 'from the cache'):
+        with pytest.raises(
+            EngineError, match='bf16 cannot be had: .* in f32 on this processor; set precision'
+        ):
+            RoadSegmenter.from_checkpoint(tiny_model, 'cpu', 'openvino', 'bf16')
+    assert compile_as_asked(checkpoint.read(tiny_model), 'fp32', None)[1]

@@ -35,9 +35,9 @@ class Startup:
     """
     How a process with one engine starts.
 
-    stages_s: python (the interpreter), libraries (torch, openvino), model (read, and compiled),
-    first mask; resident_mb, peak_mb: its memory after some images, and the most it ever had;
-    gpu_mb: of a GPU, with everything that CUDA needs, None on the CPU.
+    stages_s: python (the interpreter), libraries (torch, openvino), model (read, and compiled or
+    taken from the cache), first mask; resident_mb, peak_mb: its memory after some images, and the
+    most it ever had; gpu_mb: of a GPU, with everything that CUDA needs, None on the CPU.
     """
 
     stages_s: dict[str, float]
@@ -55,7 +55,7 @@ def measure(model: Model, choice: Choice, times: int) -> Startup:
     """
     Start a process `times` times and return what is typical: the median of each figure.
 
-    The first start, which brings files into memory, is one more and not counted.
+    The first start, which brings files into memory and fills caches, is one more and not counted.
     """
     found = [_start(model, choice) for _ in range(times + 1)][1:]
     stages = {

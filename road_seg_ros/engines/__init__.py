@@ -67,6 +67,7 @@ class Engine(Protocol):
     name: str  # torch or openvino
     device: str  # cpu, cuda:0, ...
     precision: str  # fp32, fp16, bf16 or int8
+    from_cache: bool  # whether an earlier start compiled it
 
     def submit(self, image: np.ndarray, wanted: Wanted) -> Callable[[], Segmentation]:
         """

@@ -42,6 +42,7 @@ class CudaEngine:
     """
 
     name = 'torch'
+    from_cache = False
     pipeline_type = PixelPipeline
 
     def __init__(

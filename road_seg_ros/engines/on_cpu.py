@@ -25,6 +25,7 @@ class CpuEngine(ABC):
 
     name: str
     device = 'cpu'
+    from_cache = False
 
     def __init__(self, size: InputSize, precision: str) -> None:
         self._size = size

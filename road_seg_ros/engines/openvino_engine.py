@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
+import io
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
+from road_seg_ros import __version__
 from road_seg_ros.checkpoint import Checkpoint
-from road_seg_ros.engines import EngineError, openvino_graph, quantization
+from road_seg_ros.engines import EngineError, compiled_cache, openvino_graph, quantization
 from road_seg_ros.engines.on_cpu import CpuEngine
 from road_seg_ros.engines.processor import affinity, available_cores, has_int8
 from road_seg_ros.engines.quantization import Quantization
@@ -78,8 +82,9 @@ class OpenVinoEngine(CpuEngine):
             ranges = ranges or quantization.read(checkpoint)
         super().__init__(checkpoint.info.input, precision)
         with _without_kernel_cache():
-            self._compiled = _compile(checkpoint, precision, ranges)
-        _require_precision(self._compiled, precision)
+            compiled, self.from_cache = _compiled(checkpoint, precision, ranges)
+        _require_precision(compiled, precision)
+        self._compiled = compiled
 
     def run(self, pixels: np.ndarray) -> np.ndarray:
         """uint8 (H, W, 3) BGR -> round(255 x road probability), uint8 (H, W)."""
@@ -111,9 +116,23 @@ def _without_kernel_cache() -> Iterator[None]:
         del os.environ[KERNEL_CACHE]
 
 
-def _compile(checkpoint: Checkpoint, precision: str, ranges: Quantization | None) -> Any:
+def _compiled(
+    checkpoint: Checkpoint, precision: str, ranges: Quantization | None
+) -> tuple[Any, bool]:
+    """Compile the network, or take what an earlier start compiled; say whether it did."""
+    options = _options(precision)
+    key = _fingerprint(checkpoint, ranges, options)
+    if (content := compiled_cache.read(key)) is not None:
+        try:
+            return core().import_model(content, 'CPU', options), True
+        except RuntimeError:
+            pass  # of another kind than its name says; made again below
     model = openvino_graph.build(checkpoint.weights(), checkpoint.info, ranges)
-    return core().compile_model(model, 'CPU', _options(precision))
+    compiled = core().compile_model(model, 'CPU', options)
+    stream = io.BytesIO()
+    compiled.export_model(stream)
+    compiled_cache.write(key, stream.getvalue())
+    return compiled, False
 
 
 def _options(precision: str) -> dict[str, Any]:
@@ -137,3 +156,20 @@ def _require_precision(compiled: Any, precision: str) -> None:
             f'precision {precision} cannot be had: OpenVINO calculates in {found} on this '
             'processor; set precision to fp32'
         )
+
+
+def _fingerprint(
+    checkpoint: Checkpoint, ranges: Quantization | None, options: dict[str, Any]
+) -> str:
+    """Return a name for everything that the compiled model depends on."""
+    circumstances = (
+        __version__,
+        Path(openvino_graph.__file__).read_bytes(),  # in a checkout it changes between versions
+        import_openvino().__version__,
+        core().get_property('CPU', 'FULL_DEVICE_NAME'),
+        options,
+        checkpoint.digest(),
+        checkpoint.info,  # whose input size may have been replaced
+        ranges and ranges.digest(),
+    )
+    return hashlib.sha256(repr(circumstances).encode()).hexdigest()

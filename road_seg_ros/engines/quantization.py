@@ -8,6 +8,7 @@ activations (two numbers a layer), measured on labelled images, and how well the
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import shlex
 from collections.abc import Mapping
@@ -47,6 +48,11 @@ class Quantization:
         """Return one line for a log: how well int8 does."""
         int8, fp32 = self.metrics['max_f_int8'], self.metrics['max_f']
         return f'checked in int8: MaxF {int8:.2f}, in fp32 {fp32:.2f}'
+
+    def digest(self) -> str:
+        """Return a SHA-256 of what the network is made of, in hexadecimal."""
+        content = repr((self.checkpoint, sorted(self.ranges.items())))
+        return hashlib.sha256(content.encode()).hexdigest()
 
 
 def path_for(model: Path) -> Path:

@@ -1,0 +1,46 @@
+"""
+Compiled models in the user's cache folder, so that only the first start has to compile.
+
+An entry is one file: a checksum, then the content. It appears in one step, so that nodes that
+start together never meet half of one; a damaged entry counts as none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from pathlib import Path
+
+from road_seg_ros.resources import PACKAGE
+from road_seg_ros.whole_file import write_whole
+
+MOST_ENTRIES = 8  # of about 10 MB each; the oldest go
+SUFFIX = '.compiled'
+
+
+def folder() -> Path:
+    """Return where entries are: road_seg_ros below $XDG_CACHE_HOME or ~/.cache."""
+    base = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
+    return Path(base) / PACKAGE
+
+
+def read(key: str) -> bytes | None:
+    """Return the content that was written under a key; None if there is none or it is damaged."""
+    try:
+        content = (folder() / f'{key}{SUFFIX}').read_bytes()
+    except OSError:
+        return None
+    checksum, content = content[:32], content[32:]
+    return content if hashlib.sha256(content).digest() == checksum else None
+
+
+def write(key: str, content: bytes) -> None:
+    """Keep content under a key (a file name). Nothing happens where the folder is read-only."""
+    with contextlib.suppress(OSError):
+        folder().mkdir(parents=True, exist_ok=True)
+        checksum = hashlib.sha256(content).digest()
+        write_whole(folder() / f'{key}{SUFFIX}', checksum + content)
+        entries = sorted(folder().glob(f'*{SUFFIX}'), key=lambda entry: entry.stat().st_mtime)
+        for entry in entries[:-MOST_ENTRIES]:
+            entry.unlink()
