@@ -9,7 +9,8 @@ if TYPE_CHECKING:  # in another module after Kilted
 
 NODE_NAME = 'road_seg'
 NODE = f'/{NODE_NAME}'  # with its namespace, where it has none of its own
-CAMERA_TOPIC = '/camera/image_raw'
+CAMERA_INPUT = 'camera/image_raw'  # as the node subscribes to it, to be remapped
+CAMERA_TOPIC = f'/{CAMERA_INPUT}'
 IMAGE = 'sensor_msgs/msg/Image'
 COMPRESSED_IMAGE = 'sensor_msgs/msg/CompressedImage'
 

@@ -13,7 +13,7 @@ from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image
 
 from road_seg_ros.conversion import choose_conversion
-from road_seg_ros.graph_names import node_of
+from road_seg_ros.graph_names import CAMERA_INPUT, node_of
 from road_seg_ros.image_msgs import compressed_to_bgr, image_to_bgr
 
 try:
@@ -24,7 +24,6 @@ except ImportError:  # Humble
 if TYPE_CHECKING:  # in another module after Kilted
     from rclpy.topic_endpoint_info import TopicEndpointInfo
 
-TOPIC = 'camera/image_raw'
 NAME_UNKNOWN = '_NODE_NAME_UNKNOWN_'  # as rmw has it
 
 
@@ -52,10 +51,12 @@ class ImageInput:
         self._compressed = transport == 'compressed'
         self._type = CompressedImage if self._compressed else Image
         self._type_name = f'sensor_msgs/msg/{self._type.__name__}'
-        topic = TOPIC
+        topic = CAMERA_INPUT
         if self._compressed:
             self._to_bgr = compressed_to_bgr
-            topic = node.resolve_topic_name(TOPIC) + '/compressed'  # a remapped camera's twin
+            topic = (
+                node.resolve_topic_name(CAMERA_INPUT) + '/compressed'
+            )  # a remapped camera's twin
         else:
             self._to_bgr = partial(image_to_bgr, convert=choose_conversion(node.get_logger()))
         self._count = 0  # of subscriptions made; the newest has this number
@@ -198,8 +199,8 @@ def why_silent(
     """Return why nothing may arrive on a topic, and what to do about it."""
     if not publishers:
         return (
-            f'nobody publishes {topic}; start the camera, or remap {TOPIC} (image_topic in the '
-            'launch file) to its topic'
+            f'nobody publishes {topic}; start the camera, or remap {CAMERA_INPUT} (image_topic in '
+            'the launch file) to its topic'
         )
     for publisher in publishers:
         name = node_of(publisher)

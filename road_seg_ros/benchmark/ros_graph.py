@@ -25,6 +25,7 @@ import numpy as np
 from road_seg_ros.benchmark import machine
 from road_seg_ros.benchmark.samples import Choice, Model
 from road_seg_ros.benchmark.timing import Durations
+from road_seg_ros.graph_names import CAMERA_INPUT, NODE_NAME
 from road_seg_ros.node_process import START_TIMEOUT_S, running_node, wait_or_kill
 from road_seg_ros.transport import CHOSEN_BY_USER, profile_environment
 
@@ -104,7 +105,7 @@ def measure_node(
     GraphError says what did not work.
     """
     name = f'/road_seg_benchmark_{os.getpid()}'
-    camera_topic, node = f'{name}/camera/image_raw', f'{name}/road_seg'
+    camera_topic, node = f'{name}/{CAMERA_INPUT}', f'{name}/{NODE_NAME}'
     environment = _environment(profile)
     arguments = ['-r', f'__ns:={name}', '-p', f'device:={model.device}']
     arguments += ['-p', f'engine:={choice.engine}', '-p', f'precision:={choice.precision}']

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from road_seg_ros.graph_names import CAMERA_TOPIC
+from road_seg_ros.graph_names import CAMERA_INPUT, CAMERA_TOPIC
 from road_seg_ros.parameters import BY_NAME
 from road_seg_ros.resources import find_resource
 
@@ -31,7 +31,7 @@ def _parameter(name: str) -> Argument:
 
 
 _IMAGE_TOPIC = Argument(
-    'image_topic', 'camera/image_raw',
+    'image_topic', CAMERA_INPUT,
     'Camera topic to subscribe to. Several, with commas between them, start a node each: '
     'that of /front/image_raw is /front/road_seg.',
 )  # fmt: skip

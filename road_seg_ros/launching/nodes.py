@@ -13,7 +13,7 @@ from launch_ros.utilities import prefix_namespace
 from rclpy.parameter import Parameter
 
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
-from road_seg_ros.graph_names import CAMERA_TOPIC, NODE_NAME
+from road_seg_ros.graph_names import CAMERA_INPUT, CAMERA_TOPIC, NODE_NAME
 from road_seg_ros.launching.arguments import BOOL, NODE_PARAMETERS, Argument
 from road_seg_ros.launching.bag_metadata import find_images, read_topics
 from road_seg_ros.launching.bag_player import play_bag
@@ -114,7 +114,7 @@ def _road_seg_node(
         name=NODE_NAME,
         namespace=camera.namespace,
         parameters=[args['params_file'], parameters],
-        remappings=[('camera/image_raw', camera.topic), *_named_outputs(args).items()],
+        remappings=[(CAMERA_INPUT, camera.topic), *_named_outputs(args).items()],
         arguments=['--ros-args', '--log-level', args['log_level']],
         output='screen',
         emulate_tty=True,
