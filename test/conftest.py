@@ -80,6 +80,14 @@ def client(context: None) -> Iterator[Client]:
 
 
 @pytest.fixture(scope='session')
+def image() -> np.ndarray:
+    """Return a small camera image, uint8 (94, 310, 3) BGR."""
+    from road_seg_ros import synthetic
+
+    return synthetic.render(0, 94, 310).image
+
+
+@pytest.fixture(scope='session')
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a model file with a small network of random weights: quick, and of no use."""
     import torch

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState, GetState
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
@@ -98,6 +100,22 @@ class Client(Node):
         response = wait_for(lambda: future.done() and future.result(), f'{service} to answer')
         self.destroy_client(client)
         return response
+
+    def answer(self, messages: list, pixels: np.ndarray, **arguments: Any) -> Any:
+        """Send one image, as `send`, and return the message of a list that answers it."""
+        stamp = self.send(pixels, **arguments)
+        return wait_for(
+            lambda: next((m for m in messages if m.header.stamp == stamp), None), 'an answer'
+        )
+
+    def change_state(self, transition: int) -> bool:
+        """Ask the node under test for a transition; say whether it succeeded."""
+        request = ChangeState.Request(transition=Transition(id=transition))
+        return self.ask(ChangeState, 'change_state', request).success
+
+    def state(self) -> str:
+        """Return the lifecycle state of the node under test."""
+        return self.ask(GetState, 'get_state', GetState.Request()).current_state.label
 
     def wait_for_status(self, words: str) -> Any:
         """Wait for a new diagnostic status whose message has these words, and return it."""

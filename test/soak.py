@@ -37,7 +37,6 @@ from graph import (
     wait_for,
 )
 from lifecycle_msgs.msg import Transition
-from lifecycle_msgs.srv import ChangeState
 from malformed import MALFORMED
 from rcl_interfaces.srv import SetParametersAtomically
 from rclpy.parameter import Parameter
@@ -135,8 +134,7 @@ class Soak:
 
     def _change_state(self, *transitions: int) -> None:
         for transition in transitions:
-            request = ChangeState.Request(transition=Transition(id=transition))
-            assert self.client.ask(ChangeState, 'change_state', request).success
+            assert self.client.change_state(transition)
 
     # Faults
 

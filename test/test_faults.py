@@ -24,12 +24,11 @@ from graph import (
     wait_for,
 )
 from lifecycle_msgs.msg import Transition
-from lifecycle_msgs.srv import ChangeState, GetState
+from lifecycle_msgs.srv import GetState
 from malformed import MALFORMED, MALFORMED_COMPRESSED
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CompressedImage, Image
 
-from road_seg_ros import synthetic
 from road_seg_ros.image_msgs import stamp_ns, to_image, to_jpeg
 from road_seg_ros.node import RoadSegNode
 
@@ -49,21 +48,6 @@ def node(client: Client, tiny_model: Path) -> Iterator[RoadSegNode]:
         yield node
 
 
-@pytest.fixture(scope='module')
-def image() -> np.ndarray:
-    return synthetic.render(0, 94, 310).image
-
-
-def _change_state(client: Client, transition: int) -> bool:
-    request = ChangeState.Request(transition=Transition(id=transition))
-    return client.ask(ChangeState, 'change_state', request).success
-
-
-def _answer(client: Client, masks: list, image: np.ndarray) -> Image:
-    stamp = client.send(image)
-    return wait_for(lambda: next((m for m in masks if m.header.stamp == stamp), None), 'an answer')
-
-
 # Messages
 
 
@@ -79,7 +63,7 @@ def test_every_malformed_message_is_rejected_and_told(
         assert bad.words in node._health.last_rejection
         assert '/camera/image_raw' in node._health.last_rejection
     assert not masks
-    _answer(client, masks, image)
+    client.answer(masks, image)
     assert node._health.errors == 0
 
 
@@ -181,10 +165,10 @@ def test_viewers_may_come_and_go(node: RoadSegNode, client: Client, image: np.nd
             )
             for topic, kind in kinds.items()
         }
-        _answer(client, masks, image)
+        client.answer(masks, image)
         for subscription in subscriptions.values():
             client.destroy_subscription(subscription)
-    _answer(client, masks, image)
+    client.answer(masks, image)
     assert (node._health.errors, node._health.rejected) == (0, 0)
     assert min(seen.values()) > 0, seen
 
@@ -203,7 +187,7 @@ def test_two_nodes_of_the_same_name_both_answer(
 
         wait_for(both_answered, 'two masks of one image')
     masks.clear()
-    _answer(client, masks, image)
+    client.answer(masks, image)
 
 
 # Files
@@ -219,7 +203,7 @@ def test_the_model_file_may_change_while_the_node_runs(
         client.wait_for_status('waiting for the first image')
         masks = client.listen('mask')
         client.wait_until_matched()
-        first = _answer(client, masks, image)
+        first = client.answer(masks, image)
         if fault == 'replaced':
             model.unlink()
             model.write_text('another file')
@@ -227,13 +211,13 @@ def test_the_model_file_may_change_while_the_node_runs(
             model.unlink()
         else:
             os.truncate(model, 1000)
-        assert _answer(client, masks, image).data == first.data
-        assert _change_state(client, Transition.TRANSITION_DEACTIVATE)
-        assert _change_state(client, Transition.TRANSITION_CLEANUP)
-        assert not _change_state(client, Transition.TRANSITION_CONFIGURE)
+        assert client.answer(masks, image).data == first.data
+        assert client.change_state(Transition.TRANSITION_DEACTIVATE)
+        assert client.change_state(Transition.TRANSITION_CLEANUP)
+        assert not client.change_state(Transition.TRANSITION_CONFIGURE)
         model.write_bytes(tiny_model.read_bytes())
-        assert _change_state(client, Transition.TRANSITION_CONFIGURE)
-        assert _change_state(client, Transition.TRANSITION_ACTIVATE)
+        assert client.change_state(Transition.TRANSITION_CONFIGURE)
+        assert client.change_state(Transition.TRANSITION_ACTIVATE)
         client.wait_until_matched()
         assert wait_for(lambda: client.send(image) and masks[-1] is not first, 'a mask')
         process.send_signal(signal.SIGTERM)
@@ -259,7 +243,7 @@ def test_a_full_disk_for_the_log_does_not_stop_the_node(
             client.wait_until_matched()
             for _ in range(20):
                 client.camera.publish(Image())  # each is a warning
-            _answer(client, masks, image)
+            client.answer(masks, image)
             process.send_signal(signal.SIGTERM)
             output = process.communicate(timeout=20)[0]
         assert (process.returncode, 'Traceback' in output) == (0, False), output
@@ -278,7 +262,7 @@ def test_a_signal_ends_the_node_in_every_state(
     with node_process('-p', 'autostart:=false', '-p', f'model_path:={tiny_model}') as process:
         client.wait_for_status('lifecycle state unconfigured')
         for transition in STATES[state]:
-            assert _change_state(client, transition)
+            assert client.change_state(transition)
         assert client.ask(GetState, 'get_state', GetState.Request()).current_state.label == state
         told = time.monotonic()
         process.send_signal(stop)

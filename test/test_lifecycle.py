@@ -13,13 +13,12 @@ import psutil
 import pytest
 from graph import Client, ReplacedEngine, node_process, running_node, wait_for
 from lifecycle_msgs.msg import Transition
-from lifecycle_msgs.srv import ChangeState, GetAvailableTransitions, GetState
+from lifecycle_msgs.srv import ChangeState, GetAvailableTransitions
 from rclpy.lifecycle.node import LifecycleNodeMixin
 from rclpy.parameter import Parameter
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image
 
-from road_seg_ros import synthetic
 from road_seg_ros.engines import Engine, Segmentation, Wanted
 from road_seg_ros.node import RoadSegNode
 
@@ -49,48 +48,34 @@ EVERY_TRANSITION = (CONFIGURE, CLEANUP, ACTIVATE, DEACTIVATE, *SHUTDOWNS.values(
 MB = 1e6
 
 
-@pytest.fixture(scope='module')
-def image() -> np.ndarray:
-    return synthetic.render(0, 94, 310).image
-
-
-def _change(client: Client, transition: int) -> bool:
-    request = ChangeState.Request(transition=Transition(id=transition))
-    return client.ask(ChangeState, 'change_state', request).success
-
-
-def _state(client: Client) -> str:
-    return client.ask(GetState, 'get_state', GetState.Request()).current_state.label
-
-
 @pytest.mark.parametrize('state', WAY_TO)
 def test_every_transition_from_every_state(client: Client, tiny_model: Path, state: str) -> None:
     for transition in EVERY_TRANSITION:
         with running_node(start=False, model_path=str(tiny_model), engine='torch'):
             for step in WAY_TO[state]:
-                assert _change(client, step)
-            assert _state(client) == state
+                assert client.change_state(step)
+            assert client.state() == state
             end = LEADS_TO.get((state, transition))
-            assert _change(client, transition) == (end is not None)
-            assert _state(client) == (end or state)
+            assert client.change_state(transition) == (end is not None)
+            assert client.state() == (end or state)
 
 
 def test_a_node_in_another_program_starts_itself_when_it_is_spun(
     client: Client, tiny_model: Path
 ) -> None:
     with running_node(start=False, autostart=True, model_path=str(tiny_model), engine='torch'):
-        wait_for(lambda: _state(client) == 'active', 'the node to be active')
+        wait_for(lambda: client.state() == 'active', 'the node to be active')
 
 
 def test_why_it_could_not_be_configured_is_in_the_diagnostics(
     client: Client, tiny_model: Path
 ) -> None:
     with running_node(start=False, model_path='/no/model', engine='torch') as node:
-        assert not _change(client, CONFIGURE)
+        assert not client.change_state(CONFIGURE)
         status = client.wait_for_status('inactive: cannot configure: ')
         assert "'/no/model' does not exist" in status.message
         node.set_parameters([Parameter('model_path', value=str(tiny_model))])
-        assert _change(client, CONFIGURE)
+        assert client.change_state(CONFIGURE)
         assert client.wait_for_status('inactive').message == 'inactive: lifecycle state inactive'
 
 
@@ -105,8 +90,8 @@ def test_an_impossible_transition_does_not_end_the_node_where_rclpy_lets_it(
 
     monkeypatch.setattr(LifecycleNodeMixin, '_LifecycleNodeMixin__on_change_state', change)
     with running_node(start=False):
-        assert not _change(client, ACTIVATE)
-        assert _state(client) == 'unconfigured'
+        assert not client.change_state(ACTIVATE)
+        assert client.state() == 'unconfigured'
 
 
 def test_the_transitions_of_a_state_are_told(client: Client, tiny_model: Path) -> None:
@@ -137,11 +122,11 @@ def test_ten_rounds_leak_nothing(client: Client, image: np.ndarray) -> None:
         for _ in range(10):
             unconfigured.append(memory.memory_info().rss)
             for transition in (CONFIGURE, ACTIVATE):
-                assert _change(client, transition)
+                assert client.change_state(transition)
             masks = client.listen('mask')
             wait_for(lambda masks=masks: client.send(image) and masks, 'a mask')
             for transition in (DEACTIVATE, CLEANUP):
-                assert _change(client, transition)
+                assert client.change_state(transition)
         unconfigured.append(memory.memory_info().rss)
     # The first round makes the libraries' threads and, once for each model, compiles: those stay.
     growth = [(after - unconfigured[1]) / MB for after in unconfigured[1:]]
@@ -168,7 +153,7 @@ def test_cleanup_does_not_wait_for_an_inference_that_hangs(
         assert entered.wait(30.0)
         began = time.monotonic()
         for transition in (DEACTIVATE, CLEANUP, CONFIGURE, ACTIVATE):
-            assert _change(client, transition)
+            assert client.change_state(transition)
         assert time.monotonic() - began < 20.0
         assert not closed_by  # under the hands of the inference
         masks = client.listen('mask')
@@ -188,7 +173,7 @@ def test_cleanup_does_not_wait_for_a_device_that_hangs(client: Client, tiny_mode
         ReplacedEngine(node._segmenter, engine.submit).close = lambda: gate.wait(30.0)
         began = time.monotonic()
         for transition in (DEACTIVATE, CLEANUP):
-            assert _change(client, transition)
+            assert client.change_state(transition)
         assert time.monotonic() - began < 10.0
         gate.set()
 
@@ -197,7 +182,7 @@ def test_a_failure_is_forgotten_with_the_model(client: Client, tiny_model: Path)
     with running_node(model_path=str(tiny_model), engine='torch') as node:
         node._health.inference_failed('once')
         for transition in (DEACTIVATE, CLEANUP):
-            assert _change(client, transition)
+            assert client.change_state(transition)
         client.wait_for_status('inactive: lifecycle state unconfigured')
 
 

@@ -26,7 +26,6 @@ from graph import (
     wait_for,
 )
 from lifecycle_msgs.msg import State, Transition
-from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.srv import DescribeParameters, SetParametersAtomically
 from rclpy.duration import Duration
 from rclpy.parameter import Parameter
@@ -34,7 +33,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
 from std_srvs.srv import SetBool
 
-from road_seg_ros import checkpoint, synthetic
+from road_seg_ros import checkpoint
 from road_seg_ros.engines import Engine
 from road_seg_ros.image_msgs import compressed_to_bgr, image_to_bgr, to_image, to_jpeg
 from road_seg_ros.node import RoadSegNode
@@ -54,32 +53,10 @@ def node(client: Client, tiny_model: Path) -> Iterator[RoadSegNode]:
         yield node
 
 
-@pytest.fixture(scope='module')
-def image() -> np.ndarray:
-    return synthetic.render(0, 94, 310).image
-
-
-def _answer(client: Client, messages: list, image: np.ndarray, **arguments: object) -> Image:
-    """Send one image and return the message that answers it."""
-    stamp = client.send(image, **arguments)
-    return wait_for(
-        lambda: next((m for m in messages if m.header.stamp == stamp), None), 'an answer'
-    )
-
-
 def _set(client: Client, **values: object) -> object:
     parameters = [Parameter(k, value=v).to_parameter_msg() for k, v in values.items()]
     request = SetParametersAtomically.Request(parameters=parameters)
     return client.ask(SetParametersAtomically, 'set_parameters_atomically', request).result
-
-
-def _change_state(client: Client, transition: int) -> bool:
-    request = ChangeState.Request(transition=Transition(id=transition))
-    return client.ask(ChangeState, 'change_state', request).success
-
-
-def _state(client: Client) -> str:
-    return client.ask(GetState, 'get_state', GetState.Request()).current_state.label
 
 
 class SlowEngine(ReplacedEngine):
@@ -102,7 +79,7 @@ def test_mask_keeps_the_header_and_size_of_its_image(
     node: RoadSegNode, client: Client, image: np.ndarray
 ) -> None:
     masks = client.listen('mask')
-    mask = _answer(client, masks, image, stamp_s=12.5, frame_id='front_left')
+    mask = client.answer(masks, image, stamp_s=12.5, frame_id='front_left')
     assert mask.header.frame_id == 'front_left'
     assert (mask.header.stamp.sec, mask.header.stamp.nanosec) == (12, 500_000_000)
     assert (mask.height, mask.width, mask.encoding, mask.step) == (94, 310, 'mono8', 310)
@@ -134,7 +111,7 @@ def test_other_encodings_give_the_same_mask(
     masks = client.listen('mask')
     gray = np.repeat(image[..., :1], 3, axis=2)
     bgr = gray if encoding == 'mono8' else image
-    expected = image_to_bgr(_answer(client, masks, bgr))
+    expected = image_to_bgr(client.answer(masks, bgr))
     stamp = client.get_clock().now().to_msg()
     message = to_image(bgr, 'bgr8', masks[0].header)
     if encoding == 'rgb8':
@@ -163,7 +140,7 @@ def test_malformed_images_are_rejected_and_the_next_good_one_answered(
         before = node._health.rejected
         client.camera.publish(message)
         wait_for(lambda before=before: node._health.rejected == before + 1, 'a rejection')
-    assert _answer(client, masks, image).height == 94
+    assert client.answer(masks, image).height == 94
     status = client.wait_for_status('running')
     values = {v.key: v.value for v in status.values}
     assert values['rejected'] == '3'
@@ -192,7 +169,7 @@ def test_an_image_in_flight_is_not_answered_after_a_pause(
     client.ask(SetBool, 'enable', SetBool.Request(data=False))
     slow.gate.set()
     client.ask(SetBool, 'enable', SetBool.Request(data=True))
-    answer = _answer(client, masks, image)
+    answer = client.answer(masks, image)
     assert masks[-1] is answer
     assert len(masks) <= 2
 
@@ -207,7 +184,7 @@ def test_newest_frame_wins_while_inference_is_slow(
     node: RoadSegNode, client: Client, image: np.ndarray
 ) -> None:
     masks = client.listen('mask')
-    _answer(client, masks, image)
+    client.answer(masks, image)
     slow = SlowEngine(node._segmenter)
     masks.clear()
     sent = []
@@ -216,7 +193,7 @@ def test_newest_frame_wins_while_inference_is_slow(
         wait_for(lambda count=count: node._health.received == 1 + count, 'the image to arrive')
     # Services and parameters answer while the network runs.
     assert _set(client, overlay_alpha=0.1).successful
-    assert _state(client) == 'active'
+    assert client.state() == 'active'
     slow.gate.set()
     wait_for(lambda: len(masks) >= 2, 'two masks')
     assert [m.header.stamp for m in masks] == [sent[0], sent[-1]]
@@ -230,7 +207,7 @@ def test_images_older_than_max_image_age_are_dropped(
     assert _set(client, max_image_age=5.0).successful
     client.send(image, stamp_s=client.get_clock().now().nanoseconds / 1e9 - 60.0)
     wait_for(lambda: node._health.dropped == 1, 'the old image to be dropped')
-    fresh = _answer(client, masks, image)
+    fresh = client.answer(masks, image)
     assert masks == [fresh]
 
 
@@ -258,15 +235,15 @@ def test_failing_inference_is_counted_and_ends_in_the_error_state(
     for count in range(1, 6):
         client.send(image)
         wait_for(lambda count=count: node._health.errors >= count, 'an error')
-    wait_for(lambda: _state(client) == 'unconfigured', 'error processing')
+    wait_for(lambda: client.state() == 'unconfigured', 'error processing')
     for enabled in (False, True):
         client.ask(SetBool, 'enable', SetBool.Request(data=enabled))
     client.wait_for_status('failing: RuntimeError: out of memory')
-    assert _change_state(client, Transition.TRANSITION_CONFIGURE)
-    assert _change_state(client, Transition.TRANSITION_ACTIVATE)
+    assert client.change_state(Transition.TRANSITION_CONFIGURE)
+    assert client.change_state(Transition.TRANSITION_ACTIVATE)
     client.wait_until_matched()
     masks = client.listen('mask')
-    assert _answer(client, masks, image)
+    assert client.answer(masks, image)
 
 
 # Reliability
@@ -409,7 +386,7 @@ def test_enable_pauses_and_resumes(node: RoadSegNode, client: Client, image: np.
     assert client.camera.wait_for_all_acked(Duration(seconds=10))
     response = client.ask(SetBool, 'enable', SetBool.Request(data=True))
     assert (response.success, response.message) == (True, 'running')
-    answer = _answer(client, masks, image)
+    answer = client.answer(masks, image)
     assert masks == [answer]
 
 
@@ -441,9 +418,9 @@ def test_threshold_is_live(node: RoadSegNode, client: Client, image: np.ndarray)
     masks = client.listen('mask')
     for threshold, values in ((0.0, {255}), (1.0, {0}), (0, {255})):
         assert _set(client, threshold=threshold).successful
-        assert set(_answer(client, masks, image).data) == values
+        assert set(client.answer(masks, image).data) == values
     assert _set(client, threshold=-1.0).successful
-    _answer(client, masks, image)
+    client.answer(masks, image)
     assert node._segmenter.threshold == node._segmenter.info.threshold
 
 
@@ -501,7 +478,7 @@ def test_a_fixed_parameter_says_that_it_waits_for_configure(
         Transition.TRANSITION_CLEANUP,
         Transition.TRANSITION_CONFIGURE,
     ):
-        assert _change_state(client, transition)
+        assert client.change_state(transition)
     assert node._segmenter.engine.precision == 'bf16'
 
 
@@ -527,7 +504,7 @@ def test_diagnostics_name_model_device_and_rates(
     client.wait_for_status('waiting for the first image')
     masks = client.listen('mask')
     for _ in range(5):
-        _answer(client, masks, image)
+        client.answer(masks, image)
     status = client.wait_for_status('running')
     values = {v.key: v.value for v in status.values}
     assert values['model'] == checkpoint.load_info(tiny_model).describe()
@@ -545,27 +522,27 @@ def test_diagnostics_name_model_device_and_rates(
 
 def test_lifecycle_goes_round_by_service(client: Client, tiny_model: Path, image) -> None:
     with running_node(start=False, model_path=str(tiny_model), engine='torch') as node:
-        assert _state(client) == 'unconfigured'
+        assert client.state() == 'unconfigured'
         for _ in range(2):
-            assert _change_state(client, Transition.TRANSITION_CONFIGURE)
-            assert _state(client) == 'inactive'
-            assert _change_state(client, Transition.TRANSITION_ACTIVATE)
+            assert client.change_state(Transition.TRANSITION_CONFIGURE)
+            assert client.state() == 'inactive'
+            assert client.change_state(Transition.TRANSITION_ACTIVATE)
             client.wait_until_matched()
             masks = client.listen('mask')
-            assert _answer(client, masks, image)
-            assert _change_state(client, Transition.TRANSITION_DEACTIVATE)
-            assert _change_state(client, Transition.TRANSITION_CLEANUP)
+            assert client.answer(masks, image)
+            assert client.change_state(Transition.TRANSITION_DEACTIVATE)
+            assert client.change_state(Transition.TRANSITION_CLEANUP)
             assert node._segmenter is None
-        assert _change_state(client, Transition.TRANSITION_UNCONFIGURED_SHUTDOWN)
-        assert _state(client) == 'finalized'
+        assert client.change_state(Transition.TRANSITION_UNCONFIGURED_SHUTDOWN)
+        assert client.state() == 'finalized'
 
 
 def test_a_bad_model_leaves_the_node_unconfigured(client: Client, tiny_model: Path) -> None:
     with running_node(start=False, model_path='/no/such/model') as node:
-        assert not _change_state(client, Transition.TRANSITION_CONFIGURE)
-        assert _state(client) == 'unconfigured'
+        assert not client.change_state(Transition.TRANSITION_CONFIGURE)
+        assert client.state() == 'unconfigured'
         assert _set(client, model_path=str(tiny_model), engine='torch').successful
-        assert _change_state(client, Transition.TRANSITION_CONFIGURE)
+        assert client.change_state(Transition.TRANSITION_CONFIGURE)
         assert node._state_machine.current_state[0] == State.PRIMARY_STATE_INACTIVE
 
 
@@ -753,8 +730,8 @@ def test_autostart_false_waits_for_a_manager(client: Client, tiny_model: Path) -
     with node_process('-p', f'model_path:={tiny_model}', '-p', 'autostart:=false') as process:
         client.wait_for_status('inactive: lifecycle state unconfigured')
         assert process.poll() is None
-        assert _change_state(client, Transition.TRANSITION_CONFIGURE)
-        assert _state(client) == 'inactive'
+        assert client.change_state(Transition.TRANSITION_CONFIGURE)
+        assert client.state() == 'inactive'
 
 
 def test_topics_can_be_remapped_and_namespaced(context: None, tiny_model: Path, image) -> None:
