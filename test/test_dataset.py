@@ -125,3 +125,24 @@ def test_workers_are_as_many_as_cores_less_one_unless_set(
     assert loader.num_workers == expected
     if expected:  # share the decoded images, whatever this Python would do
         assert loader.multiprocessing_context.get_start_method() == 'fork'
+
+
+@pytest.mark.filterwarnings('ignore:This DataLoader will create')
+@pytest.mark.parametrize(
+    ('augmentation', 'keep_aspect_ratio', 'warned'),
+    [('none', True, True), ('none', False, False), ('camera', True, False)],
+)
+def test_a_shape_that_the_node_would_not_show_the_network_is_told(
+    caplog, augmentation: str, keep_aspect_ratio: bool, warned: bool
+) -> None:
+    square = np.zeros((300, 300, 3), np.uint8), np.zeros((300, 300), np.uint8)
+    wide = np.zeros((100, 300, 3), np.uint8), np.zeros((100, 300), np.uint8)
+    settings = config.TrainingConfig(
+        augmentation=augmentation,
+        keep_aspect_ratio=keep_aspect_ratio,
+        input_height=64,
+        input_width=192,
+    )
+    with caplog.at_level('WARNING'):
+        dataset.training_loader([square, wide], settings, Process())
+    assert ('none stretches 1 of 2 images to 64x192' in caplog.text) == warned

@@ -113,6 +113,7 @@ def training_loader(
     """Return the loader of a process's share of the augmented batches."""
     cv2.setNumThreads(0)  # its pool of threads does not survive the fork to a worker
     size = settings.input_size
+    _warn_of_stretched(samples, settings)
     workers = settings.workers if settings.workers >= 0 else _choose_workers(settings, process)
     batches = Batches(
         len(samples),
@@ -132,6 +133,21 @@ def training_loader(
         generator=torch.Generator(),  # leaves the global one, and so dropout, alone
         pin_memory=torch.cuda.is_available(),
     )
+
+
+def _warn_of_stretched(samples: Sequence[Sample], settings: TrainingConfig) -> None:
+    """Say so where training shows images in another shape than the node will."""
+    size = settings.input_size
+    if settings.augmentation in MOVING_CAMERAS:
+        return
+    stretched = sum(size.fit(*label.shape) != (size.height, size.width) for _, label in samples)
+    if stretched:
+        log.warning(
+            'augmentation %s stretches %d of %d images to %dx%d, which the node will not do: set '
+            'keep_aspect_ratio=false, or augmentation=%s',
+            *(settings.augmentation, stretched, len(samples), size.height, size.width),
+            MOVING_CAMERAS[0],
+        )
 
 
 def _choose_workers(settings: TrainingConfig, process: Process) -> int:
