@@ -31,8 +31,8 @@ if TYPE_CHECKING:  # torch takes seconds to import, and OpenVINO runs the networ
     from road_seg_ros.fcn8 import FCN8
 
 FORMAT = 'road_seg_ros checkpoint'
-FORMAT_VERSION = 2  # 1 had no temperature
-READABLE_VERSIONS = ('1', '2')
+FORMAT_VERSION = 3  # 1 had no temperature, 2 did not say which images were seen
+READABLE_VERSIONS = ('1', '2', '3')
 DEFAULT_MODEL = 'weights/road_seg_compact.safetensors'
 PACKAGE_SCHEME = f'package://{PACKAGE}/'
 
@@ -313,7 +313,7 @@ def _read_info(path: Path, metadata: Mapping[str, str]) -> ModelInfo:
     if version not in READABLE_VERSIONS:
         raise CheckpointError(
             f'{path} has format version {version!r}, this program reads '
-            f'{" and ".join(READABLE_VERSIONS)}; '
+            f'{", ".join(READABLE_VERSIONS)}; '
             'update road_seg_ros or train the model again'
         )
     try:
@@ -325,7 +325,14 @@ def _read_info(path: Path, metadata: Mapping[str, str]) -> ModelInfo:
         )
         seen = tuple(fields.pop('seen', ()))
         return ModelInfo(input=size, normalization=normalization, seen=seen, **fields)
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+    except (
+        KeyError,
+        TypeError,
+        ValueError,
+        OverflowError,
+        AttributeError,
+        RecursionError,
+    ) as error:
         raise CheckpointError(
             f'the description inside {path} is damaged: {error}; copy the file again or train '
             'the model again'

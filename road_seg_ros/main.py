@@ -6,6 +6,7 @@ Whatever takes time to import is imported inside `main`, where a signal ends it 
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import signal
@@ -17,6 +18,7 @@ from typing import NoReturn
 from road_seg_ros import memory, openmp
 from road_seg_ros.stop import STOP_SIGNALS
 
+END_SIGNALS = (*STOP_SIGNALS, signal.SIGHUP)  # the last when the terminal is closed
 GRACE_S = 1.5  # from a signal to the end, whatever goes on; the promise is two seconds
 
 
@@ -24,8 +26,8 @@ def main(args: list[str] | None = None) -> NoReturn:
     """
     Run the node until it is told to stop, and end the process.
 
-    Its status is 0 after SIGINT or SIGTERM, and 1 if the node could not start, for a reason that
-    has been logged.
+    Its status is 0 after SIGINT, SIGTERM or SIGHUP, and 1 if the node could not start, for a
+    reason that has been logged.
     """
     memory.use_one_heap()  # before any thread
     openmp.wait_asleep()
@@ -42,15 +44,18 @@ def main(args: list[str] | None = None) -> NoReturn:
     # What the exit left in the midst of its work holds the DDS participant, which would leave its
     # shared memory behind: 64 MB with config/fastdds.xml.
     gc.collect()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:  # closed by whoever started it
+            stream.flush()
     # Everything is closed; Python would take another second or two to tear the engines down.
     os._exit(status)
 
 
 def _end_on_signals() -> None:
-    for number in STOP_SIGNALS:
-        signal.signal(number, _exit_once)
+    for number in END_SIGNALS:
+        # nohup means what it says.
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _exit_once)
     # Python runs that handler between two of its own instructions. Native code that loads a
     # model may keep it waiting for seconds; a thread that the signal wakes does not wait.
     told, tell = os.pipe()
@@ -74,7 +79,7 @@ def _told_to_stop() -> bool:
 
 def _exit_once(*_: object) -> NoReturn:
     # Ctrl-C under ros2 launch comes twice, from the terminal and from launch: once is enough.
-    for number in STOP_SIGNALS:
+    for number in END_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     # Not KeyboardInterrupt: when one passes through an extension module that is being imported,
     # Python remembers it and ends with SIGINT even though it was caught.
@@ -129,7 +134,12 @@ def _run(args: list[str] | None) -> int:
     finally:
         if node is not None:
             node.destroy_node()
+        context = rclpy.get_default_context()
         rclpy.try_shutdown()
+        # Where a signal has shut the context down already, rclpy leaves the last lines of the log
+        # to Python's own end, which does not come. There is no public name for this.
+        with contextlib.suppress(AttributeError):
+            context._logging_fini()
     return 0
 
 

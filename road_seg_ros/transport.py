@@ -16,9 +16,12 @@ def profile_environment(environment: Mapping[str, str]) -> dict[str, str]:
     Return the environment variables that make Fast DDS use config/fastdds.xml.
 
     environment: the one they are to be added to. Empty if the user has chosen transports there
-    already. Other middlewares do not read these variables.
+    already, or has kept ROS on this machine by ROS_LOCALHOST_ONLY: Humble would have the profile's
+    UDP talk to others beside that. Other middlewares do not read these variables.
     """
     profile = find_resource(PROFILE)
+    if environment.get('ROS_LOCALHOST_ONLY') == '1':
+        return {}
     if profile is None or any(environment.get(name) for name in CHOSEN_BY_USER):
         return {}
     return {name: str(profile) for name in PROFILE_VARIABLES}

@@ -69,6 +69,13 @@ def test_the_node_gets_a_camera_as_it_was_recorded(topics: dict[str, str], image
     assert find_images('/cam', topics) == images
 
 
+def test_what_was_asked_for_is_found_where_a_bag_has_both() -> None:
+    both = {'/cam': IMAGE, '/cam/compressed': COMPRESSED}
+    assert find_images('/cam', both, 'compressed') == Images('/cam/compressed', 'compressed')
+    with pytest.raises(ValueError, match='must name compressed images of the bag, got /cam: '):
+        find_images('/cam', {'/cam': IMAGE}, 'compressed')
+
+
 @pytest.mark.parametrize(
     ('topics', 'known'),
     [

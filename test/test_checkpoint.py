@@ -103,7 +103,7 @@ def _no_metadata(tensors: Tensors, metadata: dict[str, str]) -> None:
 
 
 def _newer_version(tensors: Tensors, metadata: dict[str, str]) -> None:
-    metadata['format_version'] = '3'
+    metadata['format_version'] = '9'
 
 
 def _broken_json(tensors: Tensors, metadata: dict[str, str]) -> None:
@@ -158,6 +158,10 @@ def _bad_mean(tensors: Tensors, metadata: dict[str, str]) -> None:
     _spoil_model(metadata, lambda fields: fields['normalization'].update(mean=[1.0]))
 
 
+def _huge_scale(tensors: Tensors, metadata: dict[str, str]) -> None:
+    _spoil_model(metadata, lambda fields: fields['normalization'].update(scale=10**400))
+
+
 def _zero_std(tensors: Tensors, metadata: dict[str, str]) -> None:
     _spoil_model(metadata, lambda fields: fields['normalization'].update(std=[1.0, 0.0, 1.0]))
 
@@ -176,7 +180,7 @@ def _bad_order(tensors: Tensors, metadata: dict[str, str]) -> None:
         (_integers, 'score3.bias holds int.*, its network needs floating point'),
         (_other_format, 'not a road_seg_ros checkpoint'),
         (_no_metadata, 'not a road_seg_ros checkpoint'),
-        (_newer_version, "format version '3', this program reads 1 and 2"),
+        (_newer_version, "format version '9', this program reads 1, 2, 3"),
         (_broken_json, 'description inside .* is damaged'),
         (_deeply_nested, 'description inside .* is damaged'),
         (_no_description, "description inside .* is damaged: 'model'"),
@@ -190,6 +194,7 @@ def _bad_order(tensors: Tensors, metadata: dict[str, str]) -> None:
         (_no_metrics, 'metrics must be a mapping, got None'),
         (_bad_date, 'created must be a string, got 5'),
         (_bad_mean, 'three channels each'),
+        (_huge_scale, 'description inside .* is damaged'),
         (_zero_std, 'std must be above 0'),
         (_bad_order, "channel_order must be RGB or BGR, got 'GRB'"),
     ],

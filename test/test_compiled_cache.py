@@ -43,14 +43,16 @@ def test_a_damaged_entry_counts_as_none_and_is_replaced(folder: Path, damage: st
     assert compiled_cache.read('key') == CONTENT
 
 
-def test_the_oldest_entries_go(folder: Path) -> None:
-    for index in range(compiled_cache.MOST_ENTRIES + 3):
+@pytest.mark.parametrize('room', [3.5, 0.5])
+def test_the_oldest_entries_go(folder: Path, monkeypatch: pytest.MonkeyPatch, room: float) -> None:
+    monkeypatch.setattr(compiled_cache, 'MOST_BYTES', room * (len(CONTENT) + 32))
+    for index in range(6):
         compiled_cache.write(f'{index}', CONTENT)
         os.utime(folder / f'{index}{compiled_cache.SUFFIX}', (index, index))
     compiled_cache.write('newest', CONTENT)
-    assert len(list(folder.iterdir())) == compiled_cache.MOST_ENTRIES
+    kept = {entry.stem for entry in folder.iterdir()}
+    assert kept == ({'newest', '5', '4'} if room == 3.5 else {'newest'})  # it is always kept
     assert compiled_cache.read('newest') == CONTENT
-    assert compiled_cache.read('0') is None
 
 
 def test_a_folder_that_cannot_be_written_is_no_error(folder: Path) -> None:

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ from road_seg_ros.parameters import DECLARATIONS
 from road_seg_ros.segmenter import RoadSegmenter
 
 CONFIG = Path(__file__).parent.parent / 'config'
+ROAD_SEG_NODE = [sys.executable, '-m', 'road_seg_ros.main']
 
 
 @pytest.fixture
@@ -614,6 +616,45 @@ def _catches(pid: int, number: signal.Signals) -> bool:
 
 
 @pytest.mark.parametrize('stop', [signal.SIGINT, signal.SIGTERM])
+def test_the_log_file_is_complete_when_the_node_has_ended(
+    client: Client, tiny_model: Path, tmp_path: Path, stop: signal.Signals
+) -> None:
+    environment = {**os.environ, 'ROS_LOG_DIR': str(tmp_path)}
+    with node_process('-p', f'model_path:={tiny_model}', env=environment) as process:
+        client.wait_for_status('waiting for the first image')
+        process.send_signal(stop)
+        assert process.wait(20) == 0
+    [log] = [path for path in tmp_path.glob('*.log') if not path.is_symlink()]
+    assert 'libraries ready' in log.read_text()
+    assert str(tiny_model) in log.read_text()
+
+
+def test_a_node_whose_output_is_closed_ends_well(client: Client, tiny_model: Path) -> None:
+    command = [*ROAD_SEG_NODE, '--ros-args', '-p', f'model_path:={tiny_model}']
+    process = subprocess.Popen(['sh', '-c', 'exec "$@" >&- 2>&-', 'sh', *command])
+    try:
+        client.wait_for_status('waiting for the first image')
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+
+
+def test_nohup_keeps_the_node(client: Client, tiny_model: Path) -> None:
+    command = [*ROAD_SEG_NODE, '--ros-args', '-p', f'model_path:={tiny_model}']
+    ignore = partial(signal.signal, signal.SIGHUP, signal.SIG_IGN)
+    process = subprocess.Popen(command, preexec_fn=ignore, stdout=subprocess.DEVNULL)
+    try:
+        client.wait_for_status('waiting for the first image')
+        process.send_signal(signal.SIGHUP)
+        client.wait_for_status('waiting for the first image')
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+
+
+@pytest.mark.parametrize('stop', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_node_that_ends_leaves_no_shared_memory(
     client: Client, tiny_model: Path, stop: signal.Signals
 ) -> None:

@@ -343,6 +343,7 @@ def _end_strangely(bag: Path) -> None:
         (['--wait-for', '/camra'], None, '--wait-for /camra is not played; /camera/image_raw is'),
         (['--wait-for', CAMERA, '--wait-timeout', '0'], None, f'nobody subscribes to {CAMERA}'),
         (['--start', '9'], None, 'no message there: it is 0.9 s long, .* from 9 s on'),
+        (['--start', '1e300'], None, 'no message there: .* from 1e\\+300 s on'),
         (['--qos-profile-overrides-path', 'gone'], None, 'gone cannot be read as a QoS file'),
         (['--rate', '0'], None, "--rate: must be a number above 0, got '0'"),
         (['--rate', 'nan'], None, "--rate: must be a number above 0, got 'nan'"),

@@ -35,6 +35,11 @@ def test_a_choice_of_the_user_is_left_alone(name: str) -> None:
     assert profile_environment({name: 'mine'}) == {}
 
 
+def test_a_ros_that_is_kept_on_this_machine_stays_there() -> None:
+    assert profile_environment({'ROS_LOCALHOST_ONLY': '1'}) == {}
+    assert profile_environment({'ROS_LOCALHOST_ONLY': '0'})
+
+
 def test_the_profile_has_room_for_images_and_keeps_udp() -> None:
     root = ElementTree.parse(find_resource('config/fastdds.xml')).getroot()
     text = {element.tag.split('}')[1]: element.text for element in root.iter()}

@@ -24,6 +24,7 @@ from road_seg_ros.graph_names import node_of
 from road_seg_ros.stop import Stop
 
 NS = 1_000_000_000
+LONGEST_S = 1e9  # longer than any bag; times stay below the 63 bits that bags have
 POLL_S = 0.05
 # Without a change of the graph for so long, discovery counts as complete on both sides. A
 # road_seg_node needs 0.25 s of it to follow a change of reliability.
@@ -63,10 +64,10 @@ class Part:
 
         PlayError if none of the topics has a message there.
         """
-        start_ns = bag.start_ns + round(start_s * NS)
+        start_ns = bag.start_ns + round(min(start_s, LONGEST_S) * NS)
         stop_ns = bag.end_ns + 1
         if duration_s is not None:
-            stop_ns = min(stop_ns, start_ns + round(duration_s * NS))
+            stop_ns = min(stop_ns, start_ns + round(min(duration_s, LONGEST_S) * NS))
         if next(bag.messages(topics, start_ns, stop_ns), None) is None:
             length_s = max(0, bag.end_ns - bag.start_ns) / NS
             raise PlayError(
@@ -145,7 +146,7 @@ class Player:
                 self.skipped[topic] = str(error) or repr(error)
         if not self.publishers:
             reasons = '; '.join(f'{topic}: {why}' for topic, why in self.skipped.items())
-            raise PlayError(f'no topic of the bag can be played: {reasons}')
+            raise PlayError(f'no topic of the bag can be played: {reasons or "it has none"}')
         self.lateness = {topic: Lateness() for topic in self.publishers}
         self._tick_s = 1 / clock_hz if clock_hz else float('inf')
         self._clock = node.create_publisher(Clock, '/clock', 10) if clock_hz else None

@@ -15,7 +15,7 @@ from pathlib import Path
 from road_seg_ros.resources import PACKAGE
 from road_seg_ros.whole_file import write_whole
 
-MOST_ENTRIES = 8  # of about 10 MB each; the oldest go
+MOST_BYTES = 512 * 2**20  # the oldest entries go; those of the model that ships have 10 MB
 SUFFIX = '.compiled'
 
 
@@ -41,6 +41,11 @@ def write(key: str, content: bytes) -> None:
         folder().mkdir(parents=True, exist_ok=True)
         checksum = hashlib.sha256(content).digest()
         write_whole(folder() / f'{key}{SUFFIX}', checksum + content)
-        entries = sorted(folder().glob(f'*{SUFFIX}'), key=lambda entry: entry.stat().st_mtime)
-        for entry in entries[:-MOST_ENTRIES]:
-            entry.unlink()
+        newest_first = sorted(
+            folder().glob(f'*{SUFFIX}'), key=lambda entry: entry.stat().st_mtime, reverse=True
+        )
+        total = newest_first[0].stat().st_size
+        for entry in newest_first[1:]:
+            total += entry.stat().st_size
+            if total > MOST_BYTES:
+                entry.unlink()

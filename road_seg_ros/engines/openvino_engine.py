@@ -24,6 +24,14 @@ from road_seg_ros.engines.quantization import Quantization
 
 # What OpenVINO calls the arithmetic of what is not int8.
 TYPE_NAMES = {'fp32': 'f32', 'bf16': 'bf16', 'int8': 'f32'}
+# The modules of which the compiled model is made, beside the model file.
+MAKE_THE_GRAPH = tuple(
+    Path(__file__).parents[1] / name
+    for name in (
+        *('architecture.py', 'checkpoint.py', 'geometry.py'),
+        *('engines/openvino_graph.py', 'engines/quantization.py'),
+    )
+)
 KERNEL_CACHE = 'ONEDNN_PRIMITIVE_CACHE_CAPACITY'  # environment of oneDNN
 
 
@@ -79,7 +87,7 @@ class OpenVinoEngine(CpuEngine):
                     'precision int8 needs a processor with VNNI or AMX instructions, which this '
                     'one has not; set precision to auto'
                 )
-            ranges = ranges or quantization.read(checkpoint)
+            ranges = ranges or _read_ranges(checkpoint)
         super().__init__(checkpoint.info.input, precision)
         with _without_kernel_cache():
             compiled, self.from_cache = _compiled(checkpoint, precision, ranges)
@@ -113,7 +121,14 @@ def _without_kernel_cache() -> Iterator[None]:
     try:
         yield
     finally:
-        del os.environ[KERNEL_CACHE]
+        os.environ.pop(KERNEL_CACHE, None)  # another thread may have been quicker
+
+
+def _read_ranges(checkpoint: Checkpoint) -> Quantization:
+    try:
+        return quantization.read(checkpoint)
+    except EngineError as error:
+        raise EngineError(f'{error}, or set precision to auto') from error
 
 
 def _compiled(
@@ -164,7 +179,7 @@ def _fingerprint(
     """Return a name for everything that the compiled model depends on."""
     circumstances = (
         __version__,
-        Path(openvino_graph.__file__).read_bytes(),  # in a checkout it changes between versions
+        *(path.read_bytes() for path in MAKE_THE_GRAPH),  # they change between versions
         import_openvino().__version__,
         core().get_property('CPU', 'FULL_DEVICE_NAME'),
         options,

@@ -65,8 +65,7 @@ def read(checkpoint: Checkpoint) -> Quantization:
     path = path_for(checkpoint.path)
     make = (
         f'make it with `python -m training.export --model {shlex.quote(str(checkpoint.path))} '
-        '--format openvino --int8 --calibration KITTI_DIR --out FILE.xml`, or set precision to '
-        'auto'
+        '--format openvino --int8 --calibration KITTI_DIR --out FILE.xml`'
     )
     try:
         content = path.read_bytes()

@@ -48,15 +48,16 @@ def read_topics(bag: str) -> dict[str, str]:
         ) from error
 
 
-def find_images(topic: str, topics: dict[str, str]) -> Images:
+def find_images(topic: str, topics: dict[str, str], transport: str = '') -> Images:
     """
     Return how a bag holds the images of a camera.
 
-    topic: the camera's, in full; topics: as `read_topics` gives them. ValueError if the bag has
-    no such images.
+    topic: the camera's, in full; topics: as `read_topics` gives them; transport: raw or
+    compressed, or '' for raw ones if there are any. ValueError if the bag has no such images.
     """
     for images in (Images(topic, 'raw'), Images(f'{topic}/compressed', 'compressed')):
-        if topics.get(images.topic) == TYPES[images.transport]:
+        is_wanted = transport in ('', images.transport)
+        if is_wanted and topics.get(images.topic) == TYPES[images.transport]:
             return images
     known = {name for name, kind in topics.items() if kind == TYPES['raw']}
     known |= {  # as image_topic takes them
@@ -65,6 +66,6 @@ def find_images(topic: str, topics: dict[str, str]) -> Images:
         if kind == TYPES['compressed'] and name.endswith('/compressed')
     }
     raise ValueError(
-        f'image_topic must name images of the bag, got {topic}: the bag has '
-        f'{", ".join(sorted(known)) or "no images"}'
+        f'image_topic must name {transport}{" " * bool(transport)}images of the bag, got {topic}: '
+        f'the bag has {", ".join(sorted(known)) or "no images"}'
     )

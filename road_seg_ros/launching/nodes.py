@@ -63,7 +63,8 @@ def start(context: LaunchContext, arguments: Sequence[Argument]) -> list[LaunchD
     images = {}
     if bag:
         topics = read_topics(bag)
-        images = {camera.node: find_images(camera.full_topic, topics) for camera in cameras}
+        transport = args.get('input_transport', '')
+        images = {c.node: find_images(c.full_topic, topics, transport) for c in cameras}
     environment = profile_environment(context.environment)
     actions: list[LaunchDescriptionEntity] = [
         SetEnvironmentVariable(name, value) for name, value in environment.items()
