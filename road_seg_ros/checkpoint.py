@@ -108,7 +108,7 @@ class ModelInfo:
     metrics: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     data: str = ''
     data_license: str = ''
-    seen: tuple[str, ...] = ()  # labelled images it learned from: training.provenance.image_id
+    seen: tuple[str, ...] = ()  # labelled images it learned from: training.provenance.seen_by
     created: str = ''  # ISO 8601, UTC
     code_version: str = ''
 

@@ -92,7 +92,7 @@ def decode_image(data: np.ndarray, flags: int = cv2.IMREAD_COLOR) -> np.ndarray 
 
 def is_turned(data: np.ndarray) -> bool:
     """Whether `decode_image` turns or mirrors what is stored (uint8 bytes), as Exif may ask."""
-    if b'Exif' not in data.tobytes():
+    if b'exif' not in data.tobytes().lower():  # Exif in a JPEG, eXIf in PNG, EXIF in WebP
         return False
     stored = decode_image(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     return stored is not None and not np.array_equal(stored, decode_image(data))

@@ -54,9 +54,8 @@ class ImageInput:
         topic = CAMERA_INPUT
         if self._compressed:
             self._to_bgr = compressed_to_bgr
-            topic = (
-                node.resolve_topic_name(CAMERA_INPUT) + '/compressed'
-            )  # a remapped camera's twin
+            # Of a remapped camera too.
+            topic = f'{node.resolve_topic_name(CAMERA_INPUT)}/compressed'
         else:
             self._to_bgr = partial(image_to_bgr, convert=choose_conversion(node.get_logger()))
         self._count = 0  # of subscriptions made; the newest has this number

@@ -29,6 +29,7 @@ def main(args: list[str] | None = None) -> NoReturn:
     Its status is 0 after SIGINT, SIGTERM or SIGHUP, and 1 if the node could not start, for a
     reason that has been logged.
     """
+    _fill_closed_streams()
     memory.use_one_heap()  # before any thread
     openmp.wait_asleep()
     _end_on_signals()
@@ -49,6 +50,13 @@ def main(args: list[str] | None = None) -> NoReturn:
             stream.flush()
     # Everything is closed; Python would take another second or two to tear the engines down.
     os._exit(status)
+
+
+def _fill_closed_streams() -> None:
+    """Open what stdin, stdout and stderr lack: else other files get their numbers, and the log."""
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(number, True)
+    os.close(number)
 
 
 def _end_on_signals() -> None:
@@ -137,7 +145,8 @@ def _run(args: list[str] | None) -> int:
         context = rclpy.get_default_context()
         rclpy.try_shutdown()
         # Where a signal has shut the context down already, rclpy leaves the last lines of the log
-        # to Python's own end, which does not come. There is no public name for this.
+        # to Python's own end, which does not come. There is no public name for this, and no thread
+        # is left against which it would have to hold the context's lock.
         with contextlib.suppress(AttributeError):
             context._logging_fini()
     return 0

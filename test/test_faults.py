@@ -24,7 +24,6 @@ from graph import (
     wait_for,
 )
 from lifecycle_msgs.msg import Transition
-from lifecycle_msgs.srv import GetState
 from malformed import MALFORMED, MALFORMED_COMPRESSED
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CompressedImage, Image
@@ -263,7 +262,7 @@ def test_a_signal_ends_the_node_in_every_state(
         client.wait_for_status('lifecycle state unconfigured')
         for transition in STATES[state]:
             assert client.change_state(transition)
-        assert client.ask(GetState, 'get_state', GetState.Request()).current_state.label == state
+        assert client.state() == state
         told = time.monotonic()
         process.send_signal(stop)
         output = process.communicate(timeout=20)[0]

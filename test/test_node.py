@@ -587,7 +587,9 @@ def test_a_log_folder_that_cannot_be_made_is_told() -> None:
     assert "'/proc/none'" in output
 
 
-@pytest.mark.parametrize('stop', [[signal.SIGINT], [signal.SIGTERM], [signal.SIGINT] * 3])
+@pytest.mark.parametrize(
+    'stop', [[signal.SIGINT], [signal.SIGTERM], [signal.SIGHUP], [signal.SIGINT] * 3]
+)
 @pytest.mark.parametrize('busy', [False, True])
 def test_signals_end_the_node_cleanly(
     client: Client, tiny_model: Path, image: np.ndarray, stop: list[signal.Signals], busy: bool
@@ -629,15 +631,25 @@ def test_the_log_file_is_complete_when_the_node_has_ended(
     assert str(tiny_model) in log.read_text()
 
 
-def test_a_node_whose_output_is_closed_ends_well(client: Client, tiny_model: Path) -> None:
+@pytest.mark.parametrize('closed', ['>&-', '>&- 2>&-'])
+def test_a_node_whose_streams_are_closed_goes_on(
+    client: Client, tiny_model: Path, tmp_path: Path, closed: str
+) -> None:
     command = [*ROAD_SEG_NODE, '--ros-args', '-p', f'model_path:={tiny_model}']
-    process = subprocess.Popen(['sh', '-c', 'exec "$@" >&- 2>&-', 'sh', *command])
+    process = subprocess.Popen(
+        ['sh', '-c', f'exec "$@" {closed}', 'sh', *command],
+        env={**os.environ, 'ROS_LOG_DIR': str(tmp_path)},
+    )
     try:
-        client.wait_for_status('waiting for the first image')
+        for _ in range(4):  # three seconds
+            client.wait_for_status('waiting for the first image')
+        assert process.poll() is None
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
     finally:
         process.kill()
+    [log] = [path for path in tmp_path.glob('*.log') if not path.is_symlink()]
+    assert 'libraries ready' in log.read_text()
 
 
 def test_nohup_keeps_the_node(client: Client, tiny_model: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import struct
+import zlib
 from pathlib import Path
 
 import cv2
@@ -32,14 +33,21 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
 
 
 def turn(path: Path) -> None:
-    """Give a JPEG the Exif orientation of one taken upside down."""
-    orientation = b'MM\0*\0\0\0\x08' + b'\0\x01' + struct.pack('>HHIHH', 0x112, 3, 1, 3, 0)
-    exif = b'Exif\0\0' + orientation + bytes(4)
+    """Give a JPEG or PNG the Exif orientation of one taken upside down."""
     upper_half = np.arange(20)[:, None, None] < 10
     cv2.imwrite(str(path), np.broadcast_to(np.where(upper_half, 0, 255), (20, 30, 3)))
+    orientation = struct.pack('>HHIHH', 0x112, 3, 1, 3, 0)
+    tiff = b'MM\0*' + struct.pack('>IH', 8, 1) + orientation + bytes(4)
     data = path.read_bytes()
-    marker = b'\xff\xe1' + struct.pack('>H', len(exif) + 2)
-    path.write_bytes(data[:2] + marker + exif + data[2:])
+    if path.suffix == '.png':
+        end = 8 + 25  # of signature and header
+        chunk = b'eXIf' + tiff
+        chunk = struct.pack('>I', len(tiff)) + chunk + struct.pack('>I', zlib.crc32(chunk))
+    else:
+        end = 2  # of the first marker
+        exif = b'Exif\0\0' + tiff
+        chunk = b'\xff\xe1' + struct.pack('>H', len(exif) + 2) + exif
+    path.write_bytes(data[:end] + chunk + data[end:])
 
 
 def cut_short(path: Path) -> None:
@@ -94,6 +102,7 @@ def test_without_a_value_for_it_everything_is_scored(folders, tmp_path: Path) ->
         (lambda i, m: (m / 'a.png').write_bytes(b''), 'a.png cannot be decoded'),
         (lambda i, m: (m / 'a.png').write_bytes(png(10**5, 10**5)), 'a.png cannot be decoded'),
         (lambda i, m: turn(i / 'b street.jpg'), 'b street.jpg is turned by its Exif orientation'),
+        (lambda i, m: turn(i / 'a.png'), 'a.png is turned by its Exif orientation'),
         (lambda i, m: cut_short(i / 'b street.jpg'), 'b street.jpg cannot be decoded'),
         (
             lambda i, m: (cut_short(i / 'b street.jpg'), (m / 'a.png').write_bytes(b'no')),
@@ -159,4 +168,4 @@ def test_it_is_said_what_was_brought_in(folders, tmp_path: Path, capsys) -> None
 def test_nothing_is_overwritten(folders, tmp_path: Path, capsys) -> None:
     assert _bring_in(folders, tmp_path / 'out') == 0
     assert _bring_in(folders, tmp_path / 'out') == 2
-    assert 'has a folder training already' in capsys.readouterr().err
+    assert 'has a names.csv already' in capsys.readouterr().err

@@ -26,7 +26,7 @@ from road_seg_ros.checkpoint import ModelInfo
 from road_seg_ros.fcn8 import FCN8
 from training import licenses
 from training.kitti_road import URBAN
-from training.provenance import data_names, fold_of
+from training.provenance import data_names, fold_of, seen_together
 
 
 class AverageError(ValueError):
@@ -38,7 +38,8 @@ def average(paths: Sequence[str]) -> tuple[FCN8, ModelInfo]:
     Return the network with the mean of the models' weights, and the info of the last one.
 
     paths: each as for `checkpoint.find`. The info keeps threshold and temperature, loses the
-    scores, which are not those of the average, and has the licences of all. It loses its fold if
+    scores, which are not those of the average, and has the licences of all, and what any of them
+    has seen. It loses its fold if
     another one learned from other folds of the same data: the average has seen what any has.
     One alone stays what it is.
     AverageError if the networks or their normalisations differ; CheckpointError if a file cannot
@@ -72,7 +73,7 @@ def average(paths: Sequence[str]) -> tuple[FCN8, ModelInfo]:
         training=training,
         data=f'average of {", ".join(sources)}',
         data_license=licenses.combined(other.data_license for other in infos),
-        seen=tuple(sorted({image for other in infos for image in other.seen})),
+        seen=tuple(sorted(seen_together(infos, fold_of(info.training)))),
         metrics={},
         created='',
     )

@@ -30,7 +30,7 @@ from training.birds_eye import BirdsEyeView, Calibration
 from training.error_pictures import ErrorPictures
 from training.kitti_road import DataError, Pair, find_pairs
 from training.plots import plot_precision_recall, plot_reliability
-from training.provenance import split_as_trained
+from training.provenance import split_as_trained, why_scores_flatter
 from training.report import ImageResult
 
 log = logging.getLogger('training')
@@ -175,6 +175,8 @@ def _validation_pairs(pairs: Sequence[Pair], info: ModelInfo) -> list[Pair]:
     split = split_as_trained(pairs, info)
     if split is None:
         raise DataError('this model was trained without a validation fold')
+    if why := why_scores_flatter(info, *split):
+        log.warning('fold %d of %d: %s', info.training['fold'], info.training['folds'], why)
     return split[1]
 
 

@@ -36,7 +36,7 @@ from training import int8_file, onnx_file, openvino_file
 from training.export_check import CheckError, check, fit
 from training.exportable import INPUT, LAYOUTS, ExportError, arrange, make_exportable, metadata
 from training.kitti_road import Pair, find_pairs
-from training.provenance import split_as_trained
+from training.provenance import split_as_trained, why_scores_flatter
 
 FORMATS = {'onnx': onnx_file, 'openvino': openvino_file}
 CALIBRATION_IMAGES = 100  # NNCF's own default is 300; here 100 lose 0.01 to 0.03 of MaxF
@@ -121,15 +121,13 @@ def split_pairs(pairs: Sequence[Pair], info: ModelInfo) -> Split:
     Split labelled images so that none is used both to calibrate and to check.
 
     What the model was validated on is held out; if that is not known, every second image.
-    ExportError if a part would be empty; DataError as `split_as_trained`.
+    ExportError if a part would be empty.
     """
     split = split_as_trained(pairs, info)
     if split is not None:
         used, held_out = split
-        description = (
-            f'fold {info.training["fold"]} of {info.training["folds"]}, which the model was not '
-            'trained on'
-        )
+        why = why_scores_flatter(info, used, held_out) or 'the model was not trained on it'
+        description = f'fold {info.training["fold"]} of {info.training["folds"]}: {why}'
     else:
         used, held_out = list(pairs[::2]), list(pairs[1::2])
         description = (

@@ -30,6 +30,7 @@ from training import config
 from training.kitti_road import IMAGE_SUFFIXES, DataError, require_none_bad
 
 CATEGORY = 'own'
+PARTS = ('names.csv', 'training')  # of OUT
 RECIPE = Path(__file__).parent / 'configs' / 'compact.yaml'
 BGR = {NOT_ROAD: (0, 0, 255), ROAD: (255, 0, 255), NOT_SCORED: (0, 0, 0)}  # KITTI Road's colours
 
@@ -77,12 +78,13 @@ def bring_in(images: Path, masks: Path, out: Path, not_scored: int | None = None
             f'{len(missing)} names are not both in {images} and in {masks}: '
             f'{", ".join(missing[:5])}'
         )
-    if (out / 'training').exists():
-        raise DataError(f'{out} has a folder training already; choose another --out')
+    for part in PARTS:
+        if (out / part).exists():
+            raise DataError(f'{out} has a {part} already; choose another --out')
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out) as unfinished:
         summary = _write(image_paths, mask_paths, Path(unfinished), not_scored)
-        for part in ('names.csv', 'training'):
+        for part in PARTS:
             (Path(unfinished) / part).rename(out / part)
     return summary
 

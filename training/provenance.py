@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ from training import licenses
 from training.config import TrainingConfig
 from training.kitti_road import (
     IMAGE_SUFFIXES,
-    DataError,
     Pair,
     has_kitti,
     is_kitti_name,
@@ -91,17 +90,14 @@ def warn_of_seen_images(settings: TrainingConfig, files: Files, pairs: Sequence[
         validating = split_fold(pairs, settings.folds, settings.fold)[1]
     names = {_data_name(files, pairs), *(('KITTI Road',) if has_kitti(pairs) else ())}
     for option, info in _parents(files).items():
-        if info.seen:
-            seen = len(seen_among(info, validating))
-            some = f'{seen} of the {len(validating)} images that validate here'
-        else:  # an older file does not say which
-            seen = names & data_names(info) and fold_of(info.training) != (
-                settings.folds,
-                settings.fold,
-            )
+        known = seen_together([info], (settings.folds, settings.fold))
+        if seen := [pair for pair in validating if image_id(pair) in known]:
+            some = f'{len(seen)} of the {len(validating)} images that validate here'
+        elif names & known:
             some = 'other folds of these images, so on some that validate here'
-        if seen:
-            log.warning('%s was trained on %s: scores and threshold will flatter', option, some)
+        else:
+            continue
+        log.warning('%s was trained on %s: scores and threshold will flatter', option, some)
 
 
 def image_id(pair: Pair) -> str:
@@ -109,38 +105,55 @@ def image_id(pair: Pair) -> str:
     return hashlib.blake2b(pair.image_path.read_bytes(), digest_size=6).hexdigest()
 
 
-def seen_by(files: Files, train_pairs: Sequence[Pair]) -> tuple[str, ...]:
-    """Return the ids of all labelled images that a model, or one it learns from, trains on."""
-    seen = {image_id(pair) for pair in train_pairs}
-    return tuple(sorted(seen.union(*(info.seen for info in _parents(files).values()))))
+def seen_by(
+    settings: TrainingConfig, files: Files, train_pairs: Sequence[Pair]
+) -> tuple[str, ...]:
+    """Return what a model, or one it learns from, is trained on, for its file."""
+    fold = (settings.folds, settings.fold)
+    before = seen_together(_parents(files).values(), fold)
+    return tuple(sorted(before | {image_id(pair) for pair in train_pairs}))
 
 
-def seen_among(info: ModelInfo, pairs: Sequence[Pair]) -> list[Pair]:
-    """Return those of the images that a model, or one it learned from, was trained on."""
-    seen = frozenset(info.seen)
-    return [pair for pair in pairs if image_id(pair) in seen] if seen else []
+def seen_together(infos: Iterable[ModelInfo], fold: tuple[int, int]) -> set[str]:
+    """
+    Return what any of these models was trained on: ids of images, and names of data.
+
+    A name stands for data of which an older file does not say which images it saw, if these were
+    not the images of this fold (folds, fold).
+    """
+    seen: set[str] = set()
+    for info in infos:
+        seen.update(info.seen)
+        if not info.seen and fold_of(info.training) != fold:
+            seen |= data_names(info)
+    return seen
 
 
 def split_as_trained(
     pairs: Sequence[Pair], info: ModelInfo
 ) -> tuple[list[Pair], list[Pair]] | None:
-    """
-    Split into what a model was trained and validated on; None if it validated on nothing.
-
-    DataError if these are not the images of its training, as far as its file says which they are.
-    """
+    """Split into what a model was trained and validated on; None if it validated on nothing."""
     folds, fold = fold_of(info.training)
-    if not folds or fold < 0:
-        return None
-    training, validation = split_fold(pairs, folds, fold)
-    if info.seen and not seen_among(info, training):
-        raise DataError('the model was not trained on these images, so none are its held-out fold')
-    if seen := seen_among(info, validation):
-        raise DataError(
-            f'fold {fold} of {folds} of these images is not what was held out when the model was '
-            f'trained: it has seen {len(seen)} of the {len(validation)}, {seen[0].name} first'
+    return split_fold(pairs, folds, fold) if folds and fold >= 0 else None
+
+
+def why_scores_flatter(
+    info: ModelInfo, training: Sequence[Pair], validation: Sequence[Pair]
+) -> str:
+    """
+    Return why the parts of `split_as_trained` are not those of a model's training, or ''.
+
+    They are others if images were added or left out since, and if the model went on from one that
+    had learned from all of them.
+    """
+    if seen := [pair for pair in validation if image_id(pair) in info.seen]:
+        return (
+            f'of its {len(validation)} images the model, or one that it learned from, was trained '
+            f'on {len(seen)}, {seen[0].name} first: scores flatter'
         )
-    return training, validation
+    if info.seen and not any(image_id(pair) in info.seen for pair in training):
+        return 'none of these files is one of its training, so it may have seen the same as others'
+    return ''
 
 
 def data_names(info: ModelInfo) -> set[str]:

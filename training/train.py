@@ -136,7 +136,7 @@ def train_once(
         training=dataclasses.asdict(settings),
         data=provenance.describe(settings, files, train_pairs, val_pairs, len(others)),
         data_license=provenance.license_of(files, train_pairs),
-        seen=provenance.seen_by(files, train_pairs),
+        seen=provenance.seen_by(settings, files, train_pairs),
     )
 
     # Loop

@@ -233,7 +233,8 @@ def _some(source: str | None) -> list[str]:
 
 
 def _environment(profile: bool) -> dict[str, str]:
-    plain = {name: value for name, value in os.environ.items() if name not in CHOSEN_BY_USER}
+    own = (*CHOSEN_BY_USER, 'ROS_LOCALHOST_ONLY')
+    plain = {name: value for name, value in os.environ.items() if name not in own}
     plain.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
     return plain | (profile_environment(plain) if profile else {})
 
