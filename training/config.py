@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
 import yaml
 
@@ -16,29 +16,6 @@ from road_seg_ros.checkpoint import InputSize
 # Each of those that move the camera does what the one before it does, and more.
 MOVING_CAMERAS = ('camera', 'weather', 'roads')
 AUGMENTATIONS = ('none', 'flip_every_second', 'flip', *MOVING_CAMERAS)
-LOSSES = ('softmax', 'sigmoid')
-SCHEDULES = ('constant', 'poly')
-PRECISIONS = ('32-true', 'bf16-mixed', '16-mixed')
-AT_LEAST_1 = (
-    'input_height',
-    'input_width',
-    'epochs',
-    'batch_size',
-    'validate_every',
-    'checkpoint_every',
-)
-AT_LEAST_0 = (
-    'seed',
-    'synthetic',
-    'warmup_epochs',
-    'weight_decay',
-    'l2',
-    'init_std',
-    'skip_std',
-    'boundary',
-    'lovasz',
-    'frozen_blocks',
-)
 BACKBONES = ('imagenet_features', 'imagenet_v1', 'random')
 
 
@@ -47,61 +24,92 @@ class ConfigError(ValueError):
 
 
 @dataclasses.dataclass(frozen=True)
+class Rule:
+    """What a setting must be, in words and as a test of its value."""
+
+    text: str
+    holds: Callable[[Any], bool]
+
+
+def one_of(*allowed: str) -> Rule:
+    """Return the rule of a choice."""
+    return Rule(f'one of {", ".join(allowed)}', lambda value: value in allowed)
+
+
+ABOVE_0 = Rule('above 0', lambda value: value > 0)
+AT_LEAST_0 = Rule('at least 0', lambda value: value >= 0)
+AT_LEAST_1 = Rule('at least 1', lambda value: value >= 1)
+SHARE = Rule('in [0, 1]', lambda value: 0 <= value <= 1)
+BELOW_1 = Rule('in [0, 1)', lambda value: 0 <= value < 1)
+
+Count = Annotated[int, AT_LEAST_1]
+Positive = Annotated[float, ABOVE_0]
+NotNegative = Annotated[float, AT_LEAST_0]
+Share = Annotated[float, SHARE]
+
+
+@dataclasses.dataclass(frozen=True)
 class TrainingConfig:
     """One run. The defaults are no recipe; see training/configs."""
 
     # Network
-    width: float = 1.0
-    head: str = 'fc4096'
-    dropout: float = 0.5  # probability of dropping
-    backbone: str = 'imagenet_features'  # which weights VGG starts from, in --backbone too
-    init_std: float = 0.01  # normal start of layers 6, 7 and of the score layers
-    skip_std: float = 0.01  # normal start of the pool3 and pool4 scores
+    width: Annotated[float, Rule('above 0 and at most 4', lambda value: 0 < value <= 4)] = 1.0
+    head: Annotated[str, one_of(*HEADS)] = 'fc4096'
+    dropout: Annotated[float, BELOW_1] = 0.5  # probability of dropping
+    # Which weights VGG starts from, in --backbone too.
+    backbone: Annotated[str, one_of(*BACKBONES)] = 'imagenet_features'
+    init_std: NotNegative = 0.01  # normal start of layers 6, 7 and of the score layers
+    skip_std: NotNegative = 0.01  # normal start of the pool3 and pool4 scores
 
     # Input
-    input_height: int = 160
-    input_width: int = 576
+    input_height: Count = 160
+    input_width: Count = 576
     keep_aspect_ratio: bool = True  # False: every image is stretched to exactly that size
 
     # Data
     folds: int = 0  # the images are split into this many folds; 0 validates on none
     fold: int = -1  # the one to validate on; -1 is all of them in turn: cross-validation
-    synthetic: int = 0  # synthetic scenes added to every epoch
-    augmentation: str = 'weather'  # where no camera moves, images are stretched to the input
+    synthetic: Annotated[int, AT_LEAST_0] = 0  # synthetic scenes added to every epoch
+    # Where no camera moves, images are stretched to the input.
+    augmentation: Annotated[str, one_of(*AUGMENTATIONS)] = 'weather'
     many_shapes: bool = False  # half of the batches are cut for other cameras' aspect ratios
-    crop: float = 1.0  # share of the input's pixels that an augmented image has
+    # Share of the input's pixels that an augmented image has.
+    crop: Annotated[float, Rule('above 0 and at most 1', lambda value: 0 < value <= 1)] = 1.0
 
     # Loss
     # Cross entropy of both classes together, or one sigmoid each: the log odds are then twice as
     # large, which the temperature of the validation mends.
-    loss: str = 'softmax'
-    boundary: float = 0.0  # extra weight of pixels near the road's edge
-    lovasz: float = 0.0  # weight of the Lovasz hinge
-    imitation: float = 0.0  # share of the loss that follows the --teacher, not the labels
-    imitation_temperature: float = 2.0
+    loss: Annotated[str, one_of('softmax', 'sigmoid')] = 'softmax'
+    boundary: NotNegative = 0.0  # extra weight of pixels near the road's edge
+    lovasz: NotNegative = 0.0  # weight of the Lovasz hinge
+    imitation: Share = 0.0  # share of the loss that follows the --teacher, not the labels
+    imitation_temperature: Positive = 2.0
 
     # Optimisation
-    epochs: int = 50
-    batch_size: int = 15
-    lr: float = 1e-3
-    backbone_lr: float = 1e-3
-    weight_decay: float = 0.0  # decoupled (AdamW), on every kernel
-    l2: float = 0.0  # times half the squared kernels of the score and upsampling layers (Adam)
-    schedule: str = 'poly'
-    warmup_epochs: float = 0.0
-    frozen_blocks: int = 0  # of VGG's five, those that keep their start weights
-    ema: float = 0.0  # decay per step of the exponential moving average that is kept; 0: none
+    epochs: Count = 50
+    batch_size: Count = 15
+    lr: Positive = 1e-3
+    backbone_lr: Positive = 1e-3
+    weight_decay: NotNegative = 0.0  # decoupled (AdamW), on every kernel
+    l2: NotNegative = 0.0  # times half the squared kernels of scores and upsampling (Adam)
+    schedule: Annotated[str, one_of('constant', 'poly')] = 'poly'
+    warmup_epochs: NotNegative = 0.0
+    # Of VGG's five, those that keep their start weights.
+    frozen_blocks: Annotated[int, Rule('from 0 to 5', lambda value: 0 <= value <= 5)] = 0
+    # Decay per step of the exponential moving average that is kept; 0: none.
+    ema: Annotated[float, BELOW_1] = 0.0
 
     # Where nothing validates, what cross-validation found
-    threshold: float = 0.5
-    temperature: float = 1.0
+    threshold: Share = 0.5
+    temperature: Positive = 1.0
 
     # Run
-    seed: int = 0
-    precision: str = 'bf16-mixed'
-    workers: int = -1  # processes that prepare images; -1: one for every core but one
-    validate_every: int = 1  # epochs
-    checkpoint_every: int = 1  # epochs; --resume goes on from the last
+    seed: Annotated[int, Rule('from 0 to 2**32 - 1', lambda value: 0 <= value < 2**32)] = 0
+    precision: Annotated[str, one_of('32-true', 'bf16-mixed', '16-mixed')] = 'bf16-mixed'
+    # Processes that prepare images; -1: one for every core but one.
+    workers: Annotated[int, Rule('at least -1', lambda value: value >= -1)] = -1
+    validate_every: Count = 1  # epochs
+    checkpoint_every: Count = 1  # epochs; --resume goes on from the last
 
     @property
     def input_size(self) -> InputSize:
@@ -122,36 +130,13 @@ class TrainingConfig:
                 )
 
     def __post_init__(self) -> None:
-        _one_of('augmentation', self.augmentation, AUGMENTATIONS)
-        _one_of('loss', self.loss, LOSSES)
-        _one_of('schedule', self.schedule, SCHEDULES)
-        _one_of('backbone', self.backbone, BACKBONES)
-        _one_of('head', self.head, tuple(HEADS))
-        _one_of('precision', self.precision, PRECISIONS)
-        for name, value in dataclasses.asdict(self).items():
+        for name, kind in get_type_hints(TrainingConfig, include_extras=True).items():
+            value = getattr(self, name)
             if isinstance(value, float) and not math.isfinite(value):
                 raise ConfigError(f'{name} must be finite, got {value}')
-        for name in AT_LEAST_1:
-            if getattr(self, name) < 1:
-                raise ConfigError(f'{name} must be at least 1, got {getattr(self, name)}')
-        for name in ('width', 'lr', 'backbone_lr', 'temperature', 'imitation_temperature'):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f'{name} must be above 0, got {getattr(self, name)}')
-        for name in AT_LEAST_0:
-            if getattr(self, name) < 0:
-                raise ConfigError(f'{name} must be at least 0, got {getattr(self, name)}')
-        if self.workers < -1:
-            raise ConfigError(f'workers must be at least -1, got {self.workers}')
-        for name in ('dropout', 'ema'):
-            if not 0 <= getattr(self, name) < 1:
-                raise ConfigError(f'{name} must be in [0, 1), got {getattr(self, name)}')
-        for name in ('imitation', 'threshold'):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f'{name} must be in [0, 1], got {getattr(self, name)}')
-        if not 0 < self.crop <= 1:
-            raise ConfigError(f'crop must be above 0 and at most 1, got {self.crop}')
-        if self.frozen_blocks > 5:
-            raise ConfigError(f'frozen_blocks must be at most 5, got {self.frozen_blocks}')
+            for rule in getattr(kind, '__metadata__', ()):
+                if not rule.holds(value):
+                    raise ConfigError(f'{name} must be {rule.text}, got {value!r}')
         if self.folds and self.epochs % self.validate_every:
             raise ConfigError(
                 'epochs must be a multiple of validate_every, so that the last one is validated; '
@@ -162,10 +147,6 @@ class TrainingConfig:
                 'folds must be 0 or at least 2, and fold in [-1, folds), got '
                 f'{self.folds} and {self.fold}'
             )
-        if self.seed >= 2**32:
-            raise ConfigError(f'seed must be below 2**32, got {self.seed}')
-        if self.width > 4:
-            raise ConfigError(f'width must be at most 4, got {self.width}')
         augments = self.augmentation in MOVING_CAMERAS
         if (self.many_shapes or self.crop < 1) and not augments:
             allowed = ', '.join(MOVING_CAMERAS)
@@ -216,8 +197,3 @@ def _typed(key: str, value: Any, types: dict[str, type]) -> Any:
     elif type(value) is wanted:
         return value
     raise ConfigError(f'{key} must be of type {wanted.__name__}, got {value!r}')
-
-
-def _one_of(name: str, value: str, allowed: Sequence[str]) -> None:
-    if value not in allowed:
-        raise ConfigError(f'{name} must be one of {", ".join(allowed)}, got {value!r}')
