@@ -73,19 +73,19 @@ def list_files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
 
 def read_image(path: Path) -> np.ndarray | None:
     """Return the pixels of an image file, uint8 (H, W, 3) BGR, or None if it is not one."""
-    data = np.fromfile(path, np.uint8)
-    # Not cv2.imread, which prints a warning.
-    return None if is_truncated(data.tobytes()) else decode_image(data)
+    return decode_image(np.fromfile(path, np.uint8))  # not cv2.imread, which prints a warning
 
 
 def decode_image(data: np.ndarray, flags: int = cv2.IMREAD_COLOR) -> np.ndarray | None:
     """
-    Return the pixels of an encoded image (uint8 bytes), or None if it is not one.
+    Return the pixels of an encoded image (uint8 bytes), or None if it is not a whole one.
 
     uint8 (H, W, 3) BGR, unless OpenCV's flags say otherwise.
     """
+    if not data.size or is_truncated(data.tobytes()):
+        return None
     try:
-        return cv2.imdecode(data, flags) if data.size else None
+        return cv2.imdecode(data, flags)
     except cv2.error:  # it claims more pixels than OpenCV takes
         return None
 

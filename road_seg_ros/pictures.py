@@ -21,7 +21,7 @@ from road_seg_ros.image_files import (
     even_stamps,
     is_turned,
 )
-from road_seg_ros.image_header import JPEG_START, is_truncated, read_size
+from road_seg_ros.image_header import JPEG_START, read_size
 from road_seg_ros.kitti import (
     LEFT_COLOUR,
     NS,
@@ -214,7 +214,7 @@ class _Reader:
         # Nobody who decodes a ROS message turns it as Exif asks.
         if self.choices.compressed and is_jpeg and not is_turned(data):
             return self._complete(file, data, 'jpeg')
-        image = None if is_truncated(data.tobytes()) else decode_image(data)
+        image = decode_image(data)
         if image is None:
             raise SourceError(f'{file.path} cannot be decoded as an image')
         return self.take(file, image)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from road_seg_ros.image_msgs import LAYOUTS
-from road_seg_ros.launching.arguments import NODE_PARAMETERS, REPLAY, SEG, Argument
-from road_seg_ros.parameters import DECLARATIONS, Declaration
+from road_seg_ros.launching.arguments import REPLAY, SEG, Argument
+from road_seg_ros.parameters import BY_NAME, DECLARATIONS, Declaration
 
 README = (Path(__file__).parent.parent / 'README.md').read_text(encoding='utf-8')
 ROOT = Path(__file__).parent.parent
@@ -52,7 +52,7 @@ def launch_rows(file: str) -> dict[str, str]:
 
 def launch_default(argument: Argument) -> str:
     """Return an argument's default as the README shows it."""
-    if argument.name in NODE_PARAMETERS:
+    if argument.name in BY_NAME:
         return 'as `params_file` says'
     if argument.name == 'params_file':
         return '`config/seg.yaml` of the package'

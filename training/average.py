@@ -39,9 +39,8 @@ def average(paths: Sequence[str]) -> tuple[FCN8, ModelInfo]:
 
     paths: each as for `checkpoint.find`. The info keeps threshold and temperature, loses the
     scores, which are not those of the average, and has the licences of all, and what any of them
-    has seen. It loses its fold if
-    another one learned from other folds of the same data: the average has seen what any has.
-    One alone stays what it is.
+    has seen. It loses its fold if another one learned from other folds of the same data. One alone
+    stays what it is.
     AverageError if the networks or their normalisations differ; CheckpointError if a file cannot
     be read.
     """

@@ -116,6 +116,13 @@ class TrainingConfig:
         """What the model file says of its input."""
         return InputSize(self.input_height, self.input_width, self.keep_aspect_ratio)
 
+    @property
+    def validation_folds(self) -> Sequence[int]:
+        """The folds that validate, one after the other."""
+        if not self.folds:
+            return ()
+        return range(self.folds) if self.fold < 0 else (self.fold,)
+
     def require_same_as(self, before: Mapping[str, Any]) -> None:
         """
         Refuse to go on with a run under other settings: they would be true of neither part.

@@ -24,7 +24,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from road_seg_ros.image_files import decode_image, is_turned, list_files, read_image
+from road_seg_ros.image_files import decode_image, is_turned, list_files
 from road_seg_ros.metrics import NOT_ROAD, NOT_SCORED, ROAD
 from training import config
 from training.kitti_road import IMAGE_SUFFIXES, DataError, require_none_bad
@@ -136,10 +136,11 @@ def _some(values: list[int]) -> str:
 
 def _check_image(path: Path, label: np.ndarray) -> None:
     """Raise DataError if an image cannot be decoded, is turned, or not as large as its label."""
-    image = read_image(path)
+    data = np.fromfile(path, np.uint8)
+    image = decode_image(data)
     if image is None:
         raise DataError(f'{path} cannot be decoded as an image')
-    if is_turned(np.fromfile(path, np.uint8)):
+    if is_turned(data):
         raise DataError(
             f'{path} is turned by its Exif orientation, which a mask has not; store both as they '
             'are shown, without it (`mogrify -auto-orient`)'

@@ -91,7 +91,7 @@ def warn_of_seen_images(settings: TrainingConfig, files: Files, pairs: Sequence[
     names = {_data_name(files, pairs), *(('KITTI Road',) if has_kitti(pairs) else ())}
     for option, info in _parents(files).items():
         known = seen_together([info], (settings.folds, settings.fold))
-        if seen := [pair for pair in validating if image_id(pair) in known]:
+        if seen := seen_among(validating, known):
             some = f'{len(seen)} of the {len(validating)} images that validate here'
         elif names & known:
             some = 'other folds of these images, so on some that validate here'
@@ -103,6 +103,12 @@ def warn_of_seen_images(settings: TrainingConfig, files: Files, pairs: Sequence[
 def image_id(pair: Pair) -> str:
     """Return what tells an image from others, whatever it is called: a digest of its file."""
     return hashlib.blake2b(pair.image_path.read_bytes(), digest_size=6).hexdigest()
+
+
+def seen_among(pairs: Sequence[Pair], seen: Iterable[str]) -> list[Pair]:
+    """Return those of the images whose id is among the seen ones."""
+    known = frozenset(seen)
+    return [pair for pair in pairs if image_id(pair) in known] if known else []
 
 
 def seen_by(
@@ -146,12 +152,14 @@ def why_scores_flatter(
     They are others if images were added or left out since, and if the model went on from one that
     had learned from all of them.
     """
-    if seen := [pair for pair in validation if image_id(pair) in info.seen]:
+    if not info.seen:  # an older file does not say
+        return ''
+    if seen := seen_among(validation, info.seen):
         return (
             f'of its {len(validation)} images the model, or one that it learned from, was trained '
             f'on {len(seen)}, {seen[0].name} first: scores flatter'
         )
-    if info.seen and not any(image_id(pair) in info.seen for pair in training):
+    if not seen_among(training, info.seen):
         return 'none of these files is one of its training, so it may have seen the same as others'
     return ''
 

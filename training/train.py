@@ -259,10 +259,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _check_folds(settings: TrainingConfig, pairs: Sequence[Pair]) -> None:
     """Refuse folds that leave nothing to train on, or a process nothing to validate."""
-    if not settings.folds:
-        return
     needed = Process.of_environment().world_size
-    for fold in range(settings.folds) if settings.fold < 0 else [settings.fold]:
+    for fold in settings.validation_folds:
         training, validation = split_fold(pairs, settings.folds, fold)
         if not training or len(validation) < needed:
             raise DataError(
@@ -273,8 +271,7 @@ def _check_folds(settings: TrainingConfig, pairs: Sequence[Pair]) -> None:
 
 def _check_validation(settings: TrainingConfig, samples: Mapping[Pair, Sample]) -> None:
     """Refuse a fold without any road, for which there are no scores."""
-    folds = range(settings.folds) if settings.fold < 0 else [settings.fold]
-    for fold in folds if settings.folds else ():
+    for fold in settings.validation_folds:
         validation = split_fold(list(samples), settings.folds, fold)[1]
         if not any(np.any(samples[pair][1] == ROAD) for pair in validation):
             raise DataError(

@@ -10,8 +10,8 @@ from road_seg_ros.resources import find_resource
 
 BOOL = ('true', 'false', 'True', 'False')  # a Python launch file may pass on str(True)
 LOG_LEVELS = ('debug', 'info', 'warn', 'error', 'fatal')
-# Arguments that set a parameter of the same name; '' leaves it to params_file.
-NODE_PARAMETERS = ('model_path', 'device', 'engine', 'precision', 'threshold', 'input_transport')
+# Parameters that an argument of the same name sets; '' leaves them to params_file.
+NODE_PARAMETERS = ('model_path', 'device', 'engine', 'precision', 'threshold')
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ _IMAGE_TOPIC = Argument(
 _NODE = (
     Argument('mask_topic', 'road_seg/mask', 'Topic of the mono8 drivable mask.'),
     Argument('overlay_topic', 'road_seg/overlay', 'Topic of the overlay image.'),
-    *(_parameter(name) for name in NODE_PARAMETERS if name != 'input_transport'),
+    *(_parameter(name) for name in NODE_PARAMETERS),
     Argument('params_file', str(find_resource('config/seg.yaml')), 'YAML file of all parameters.'),
     Argument('namespace', '', 'Namespace of the nodes and of their relative topics.'),
     Argument('log_level', 'info', 'Log level of the nodes.', LOG_LEVELS),

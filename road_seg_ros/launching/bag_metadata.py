@@ -65,7 +65,8 @@ def find_images(topic: str, topics: dict[str, str], transport: str = '') -> Imag
         for name, kind in topics.items()
         if kind == TYPES['compressed'] and name.endswith('/compressed')
     }
+    wanted = f'{transport} images' if transport else 'images'
     raise ValueError(
-        f'image_topic must name {transport}{" " * bool(transport)}images of the bag, got {topic}: '
-        f'the bag has {", ".join(sorted(known)) or "no images"}'
+        f'image_topic must name {wanted} of the bag, got {topic}: the bag has '
+        f'{", ".join(sorted(known)) or "no images"}'
     )
