@@ -27,6 +27,7 @@ _domain_lock = None  # held open until the process ends
 def pytest_configure() -> None:
     """Take a ROS domain and a cache that no other test run has, and keep to this machine."""
     global _domain_lock
+    _catch_signals()
     os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
     for domain in DOMAINS:
         lock = open(Path(tempfile.gettempdir()) / f'road_seg_ros_test_{os.getuid()}_{domain}', 'w')
@@ -45,6 +46,21 @@ def pytest_configure() -> None:
 
     openmp.wait_asleep()  # as the node does: tests run beside each other
     os.environ.update(profile_environment(os.environ))
+
+
+def _catch_signals() -> None:
+    """
+    Have no test, and no program that a test starts, find SIGINT or SIGHUP ignored.
+
+    nohup ignores SIGHUP, a shell without job control SIGINT in what runs in its background, and
+    children inherit what is ignored, but not what is handled.
+    """
+    for number, handler in {
+        signal.SIGINT: signal.default_int_handler,
+        signal.SIGHUP: lambda *_: None,  # nohup's wish, for the tests themselves
+    }.items():
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 def pytest_unconfigure() -> None:

@@ -216,8 +216,7 @@ def camera_process(*arguments: str, **options: Any) -> AbstractContextManager[Pr
 def _process(*arguments: str, **options: Any) -> Iterator[Process]:
     environment = {**options.pop('env', os.environ), 'PYTHONUNBUFFERED': '1'}
     process = subprocess.Popen(
-        # Whatever runs the tests may have SIGHUP ignored, which children would inherit.
-        ['env', '--default-signal=HUP', sys.executable, *arguments],
+        [sys.executable, *arguments],
         stderr=subprocess.STDOUT,
         text=True,
         env=environment,
