@@ -6,6 +6,7 @@ import argparse
 import math
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 from road_seg_ros.geometry import parse_size
 
@@ -43,6 +44,19 @@ def height_by_width(text: str) -> tuple[int, int]:
         return parse_size(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def new_file(text: str) -> Path:
+    """Return the path of a file to write; makes its folder, before anything is measured."""
+    path = Path(text)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        problem = f'{path.parent} cannot be made: {error.strerror}'
+        raise argparse.ArgumentTypeError(problem) from error
+    if path.is_dir():
+        raise argparse.ArgumentTypeError(f'must be a file to write, {text} is a folder')
+    return path
 
 
 def full_node_name(text: str) -> str:

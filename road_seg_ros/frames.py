@@ -129,10 +129,7 @@ def _read_images(sequence: ImageSequence, stamps: list[int]) -> Iterator[Frame]:
     paths = [file.path for file in sequence.files]
     stems = Counter(path.stem for path in paths)
     for path, stamp in zip(paths, stamps, strict=True):
-        image = read_image(path)
-        if image is None:
-            raise SourceError(f'{path} cannot be decoded as an image')
-        yield Frame(image, stamp, path.stem if stems[path.stem] == 1 else path.name)
+        yield Frame(read_image(path), stamp, path.stem if stems[path.stem] == 1 else path.name)
 
 
 def _open_video(path: Path) -> Frames:

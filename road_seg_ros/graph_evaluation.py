@@ -17,7 +17,6 @@ import os
 import sys
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,7 +25,7 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CompressedImage, Image
 
-from road_seg_ros.arguments import full_node_name, positive, split_at_dashes
+from road_seg_ros.arguments import full_node_name, new_file, positive, split_at_dashes
 from road_seg_ros.bags.labelled_images import Labelled, LabelledImages
 from road_seg_ros.bags.reading import GROUND_TRUTH_TOPIC, Bag, BagError
 from road_seg_ros.graph_names import CAMERA_TOPIC, COMPRESSED_IMAGE, IMAGE, NODE
@@ -278,6 +277,8 @@ def main(arguments: list[str] | None = None) -> int:
     args = parser.parse_args(own)
     if args.attach and node_arguments:
         parser.error('arguments after -- are for the node that is started, --attach starts none')
+    if args.camera_topic and not args.attach:
+        parser.error('--camera-topic is of the node of --attach; one started here has its own')
     interrupt_on_sigterm()
     try:
         with Bag(args.bag) as bag:
@@ -286,15 +287,14 @@ def main(arguments: list[str] | None = None) -> int:
                 node_arguments,
             )  # fmt: skip
         report = result.report()
+        print(as_markdown(report))
         if args.json:
-            args.json.parent.mkdir(parents=True, exist_ok=True)
             args.json.write_text(json.dumps(report, indent=2), encoding='utf-8')
     except (BagError, EvaluationError, ImageError, NodeError, OSError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
-    print(as_markdown(report))
     return 0
 
 
@@ -312,7 +312,7 @@ def _parser() -> argparse.ArgumentParser:
         help='send the images at this multiple of the pace of the recording, as a camera would; '
         'without, each is sent once the one before is answered',
     )
-    parser.add_argument('--json', type=Path, help='write the report to this file')
+    parser.add_argument('--json', type=new_file, help='write the report to this file')
     parser.add_argument(
         '--topic', default='', help='of the images in the bag; default: the one with most of them'
     )

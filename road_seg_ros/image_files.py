@@ -16,7 +16,7 @@ IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.webp', '.bmp', '.ppm')
 
 
 class SourceError(ValueError):
-    """A source of frames that cannot be used; names it and says what would do."""
+    """A file or folder of images, labels or calibrations that cannot be used, and why."""
 
 
 @dataclass(frozen=True)
@@ -71,9 +71,12 @@ def list_files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
     return sorted((p for p in folder.iterdir() if p.suffix.lower() in suffixes), key=order)
 
 
-def read_image(path: Path) -> np.ndarray | None:
-    """Return the pixels of an image file, uint8 (H, W, 3) BGR, or None if it is not one."""
-    return decode_image(np.fromfile(path, np.uint8))  # not cv2.imread, which prints a warning
+def read_image(path: Path) -> np.ndarray:
+    """Return the pixels of an image file, uint8 (H, W, 3) BGR. SourceError if it is not one."""
+    image = decode_image(np.fromfile(path, np.uint8))  # not cv2.imread, which prints a warning
+    if image is None:
+        raise SourceError(f'{path} cannot be decoded as an image')
+    return image
 
 
 def decode_image(data: np.ndarray, flags: int = cv2.IMREAD_COLOR) -> np.ndarray | None:

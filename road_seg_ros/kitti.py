@@ -21,8 +21,10 @@ from datetime import datetime, timezone
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
+import cv2
 import numpy as np
 
+from road_seg_ros import metrics
 from road_seg_ros.image_files import (
     ImageFile,
     ImageSequence,
@@ -53,6 +55,38 @@ class Calibration:
     r: tuple[float, ...]  # 3x3
     p: tuple[float, ...]  # 3x4
     size: tuple[int, int] | None = None
+
+
+class CalibrationFile:
+    """
+    A calibration file of KITTI: lines of a name, a colon and numbers.
+
+    SourceError, here and by `numbers`, names the file and what it lacks or has wrong.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            lines = _read_lines(path)
+        except OSError as error:
+            raise SourceError(f'{path} cannot be read: {error.strerror}') from error
+        self._lines = dict(line.split(':', 1) for line in lines if ':' in line)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._lines
+
+    def numbers(self, name: str, count: int) -> tuple[float, ...]:
+        """Return the numbers behind a name, which must be so many and finite."""
+        if name not in self:
+            raise SourceError(f'{self._path} has no line {name}:')
+        text = self._lines[name].strip()
+        try:
+            values = tuple(map(float, text.split()))
+        except ValueError as error:
+            raise SourceError(f'{self._path}, {name}: {error}') from error
+        if len(values) != count or not all(map(math.isfinite, values)):
+            raise SourceError(f'{self._path}, {name}: must be {count} numbers, is {text!r}')
+        return values
 
 
 def find_sequence(folder: Path, camera: int | None = None) -> ImageSequence | None:
@@ -123,26 +157,14 @@ def read_calibration(path: Path, camera: int, rectified: bool) -> Calibration:
     rectified: whether the images are, as all are but those of a raw `_extract` drive. Their model
     has no distortion, and its k is the left part of p. SourceError says what is wrong.
     """
-    if not path.is_file():
-        raise SourceError(f'{path} does not exist')
-    lines = dict(line.split(':', 1) for line in _read_lines(path) if ':' in line)
-    raw = f'P_rect_{camera:02d}' in lines
-
-    def numbers(key: str, count: int) -> tuple[float, ...]:
-        if key not in lines:
-            raise SourceError(f'{path} has no line {key}: for camera {camera}')
-        try:
-            values = tuple(float(word) for word in lines[key].split())
-        except ValueError as error:
-            raise SourceError(f'{path}, {key}: {error}') from error
-        if len(values) != count or not all(map(math.isfinite, values)):
-            raise SourceError(f'{path}, {key}: must be {count} numbers, is{lines[key]}')
-        return values
+    file = CalibrationFile(path)
+    numbers = file.numbers
 
     def size(key: str) -> tuple[int, int] | None:
-        return tuple(map(round, numbers(key, 2))) if key in lines else None
+        return tuple(map(round, numbers(key, 2))) if key in file else None
 
-    p = numbers(f'P_rect_{camera:02d}' if raw else f'P{camera}', 12)
+    of_raw = f'P_rect_{camera:02d}'
+    p = numbers(of_raw if of_raw in file else f'P{camera}', 12)
     if rectified:
         k = (*p[0:3], *p[4:7], *p[8:11])
         identity = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
@@ -156,16 +178,14 @@ def read_calibration(path: Path, camera: int, rectified: bool) -> Calibration:
     )
 
 
-def read_label(path: Path) -> tuple[np.ndarray, np.ndarray]:
+def read_label(path: Path) -> np.ndarray:
     """
-    Read a KITTI Road label: two bool (H, W), where road is and which pixels are scored.
+    Read a KITTI Road label: uint8 (H, W) of NOT_ROAD, ROAD and NOT_SCORED of `metrics`.
 
     Colours as in its devkit: road where blue > 0, scored where red > 0; black is another
     carriageway. SourceError if it cannot be decoded or has a colour that such labels do not have.
     """
     bgr = read_image(path)
-    if bgr is None:
-        raise SourceError(f'{path} cannot be decoded as an image')
     strange = (bgr[..., 1] > 0) | (bgr[..., ::2] % 255 > 0).any(-1)
     if strange.any():
         blue, green, red = bgr[strange][0]
@@ -174,7 +194,18 @@ def read_label(path: Path) -> tuple[np.ndarray, np.ndarray]:
             f'the first #{red:02x}{green:02x}{blue:02x}; a label is a PNG of pure red (not '
             'road), magenta (road) and black (not scored)'
         )
-    return bgr[..., 0] > 0, bgr[..., 2] > 0
+    label = np.where(bgr[..., 0], metrics.ROAD, metrics.NOT_ROAD).astype(np.uint8)
+    label[bgr[..., 2] == 0] = metrics.NOT_SCORED
+    return label
+
+
+def write_label(path: Path, label: np.ndarray) -> None:
+    """Write a label, uint8 (H, W) as `read_label` returns it, as a PNG. OSError if that fails."""
+    bgr = np.zeros((*label.shape, 3), np.uint8)
+    bgr[label == metrics.ROAD, 0] = 255
+    bgr[label != metrics.NOT_SCORED, 2] = 255
+    if not cv2.imwrite(str(path), bgr):
+        raise OSError(f'{path} cannot be written')
 
 
 def _camera_number(folder: Path) -> int | None:

@@ -10,7 +10,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from road_seg_ros.frames import BAG_SUFFIXES, is_bag, open_frames, open_sequence
+from road_seg_ros.bags.reading import BAG_SUFFIXES, TRUTH
+from road_seg_ros.frames import is_bag, open_frames, open_sequence
 from road_seg_ros.image_files import (
     DEFAULT_RATE_HZ,
     IMAGE_SUFFIXES,
@@ -32,7 +33,6 @@ from road_seg_ros.kitti import (
     read_stamps,
 )
 
-IS_ROAD, NOT_ROAD, NOT_SCORED = 255, 0, 127  # in the mask of the ground truth
 START_NS = NS  # of recordings without a date: a stamp of 0 means `no time` in ROS
 
 
@@ -42,7 +42,7 @@ class Picture:
     What is written of one image.
 
     data: uint8 (H, W, 3) BGR, or with a `format` the uint8 bytes of a JPEG file. ground_truth:
-    uint8 (H, W) of IS_ROAD, NOT_ROAD and NOT_SCORED.
+    uint8 (H, W), with the values of TRUTH.
     """
 
     name: str
@@ -246,12 +246,13 @@ class _Reader:
                     '--no-camera-info does without'
                 )
         if file.label is not None:
-            road, scored = read_label(file.label)
-            if road.shape != (height, width):
+            label = read_label(file.label)
+            if label.shape != (height, width):
                 raise SourceError(
-                    f'{file.label} is {road.shape[1]}x{road.shape[0]}, its image '
+                    f'{file.label} is {label.shape[1]}x{label.shape[0]}, its image '
                     f'{width}x{height}; they must have the same size'
                 )
-            ground_truth = np.where(road, IS_ROAD, NOT_ROAD).astype(np.uint8)
-            ground_truth[~scored] = NOT_SCORED
+            ground_truth = np.empty_like(label)
+            for value, shown in TRUTH.items():
+                ground_truth[label == value] = shown
         return Picture(str(file.path), width, height, data, format, calibration, ground_truth)

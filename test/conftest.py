@@ -122,6 +122,8 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def kitti_like(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder in KITTI Road's layout: ten small synthetic scenes of each category."""
     from road_seg_ros import synthetic
+    from road_seg_ros.kitti import write_label
+    from road_seg_ros.metrics import NOT_ROAD, NOT_SCORED, ROAD
 
     folder = tmp_path_factory.mktemp('kitti_road')
     images = folder / 'training' / 'image_2'
@@ -131,12 +133,10 @@ def kitti_like(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for offset, category in enumerate(('um', 'umm', 'uu')):
         for index in range(10):
             scene = synthetic.render(1000 * offset + index, 94, 310)
-            label = np.zeros((*scene.road.shape, 3), np.uint8)
-            label[..., 2] = 255  # red: scored
-            label[..., 0] = scene.road  # blue: road
-            label[:10] = 0  # black: not scored
+            label = np.where(scene.road, ROAD, NOT_ROAD)
+            label[:10] = NOT_SCORED
             cv2.imwrite(str(images / f'{category}_{index:06d}.png'), scene.image)
-            cv2.imwrite(str(labels / f'{category}_road_{index:06d}.png'), label)
+            write_label(labels / f'{category}_road_{index:06d}.png', label)
     return folder
 
 

@@ -496,8 +496,10 @@ def test_an_interrupted_run_is_one_line(
 
 
 def test_a_report_that_cannot_be_written_is_told_before_measuring(capsys) -> None:
-    assert main(['--json', '/proc/no/report.json']) == 2
-    assert '/proc/no' in capsys.readouterr().err
+    with pytest.raises(SystemExit) as exit_info:
+        main(['--json', '/proc/no/report.json'])
+    assert exit_info.value.code == 2
+    assert '--json: /proc/no cannot be made: No such file' in capsys.readouterr().err
 
 
 def test_the_command_is_a_module_too() -> None:

@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 import pytest
 
+from road_seg_ros.image_files import SourceError
 from road_seg_ros.metrics import NOT_ROAD, NOT_SCORED, ROAD
-from training.birds_eye import BirdsEyeView, Calibration
-from training.kitti_road import DataError
+from training.birds_eye import BirdsEyeView, RoadCalibration
 
 Matrix = list[list[float]]
 
@@ -78,7 +78,7 @@ def test_each_pixel_is_looked_up_where_slow_math_says(
     camera: tuple[Path, tuple[int, int]],
 ) -> None:
     path, (height, width) = camera
-    view = BirdsEyeView(Calibration.read(path), height, width)
+    view = BirdsEyeView(RoadCalibration.read(path), height, width)
     columns, rows = np.meshgrid(np.arange(width), np.arange(height))
     pictures = (columns % 251, columns // 251, rows % 251, rows // 251)
     warped = [view.warp(picture.astype(np.uint8), outside=255) for picture in pictures]
@@ -116,7 +116,7 @@ def test_a_road_has_its_size_and_place_in_metres(
 ) -> None:
     path, size = camera
     label = _draw(path, size, left, right)
-    seen = BirdsEyeView(Calibration.read(path), *size).warp_label(label)
+    seen = BirdsEyeView(RoadCalibration.read(path), *size).warp_label(label)
     assert seen.shape == (800, 400)
     row = round((46 - 12) / 0.05)  # 12 m ahead
     columns = np.flatnonzero(seen[row] == ROAD)
@@ -134,7 +134,7 @@ def test_a_road_has_its_size_and_place_in_metres(
 
 def test_near_is_at_the_bottom_and_left_is_left(camera: tuple[Path, tuple[int, int]]) -> None:
     path, size = camera
-    view = BirdsEyeView(Calibration.read(path), *size)
+    view = BirdsEyeView(RoadCalibration.read(path), *size)
     rows, columns = np.nonzero(view.warp_label(_draw(path, size, -5.0, -1.0)) == ROAD)
     assert rows.mean() > 400
     assert columns.max() < 200
@@ -142,7 +142,7 @@ def test_near_is_at_the_bottom_and_left_is_left(camera: tuple[Path, tuple[int, i
 
 def test_what_the_image_does_not_show_is_not_scored(camera: tuple[Path, tuple[int, int]]) -> None:
     path, (height, width) = camera
-    view = BirdsEyeView(Calibration.read(path), height, width)
+    view = BirdsEyeView(RoadCalibration.read(path), height, width)
     seen = view.warp_label(np.full((height, width), ROAD, np.uint8))
     assert set(np.unique(seen)) == {ROAD, NOT_SCORED}
     assert set(seen[-1, [0, -1]]) == {NOT_SCORED}  # 6 m ahead, 10 m to the side
@@ -151,7 +151,7 @@ def test_what_the_image_does_not_show_is_not_scored(camera: tuple[Path, tuple[in
 
 def test_a_camera_that_looks_away_sees_nothing(tmp_path: Path) -> None:
     backwards = {**SMALL, 'R0_rect': [[-1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, -1.0]]}
-    view = BirdsEyeView(Calibration.read(_write(tmp_path / 'c.txt', backwards)), *SMALL_SIZE)
+    view = BirdsEyeView(RoadCalibration.read(_write(tmp_path / 'c.txt', backwards)), *SMALL_SIZE)
     seen = view.warp_label(np.full(SMALL_SIZE, ROAD, np.uint8))
     assert set(np.unique(seen)) == {NOT_SCORED}
 
@@ -160,27 +160,27 @@ def test_a_camera_that_looks_away_sees_nothing(tmp_path: Path) -> None:
 def test_a_missing_matrix_is_named(tmp_path: Path, name: str) -> None:
     matrices = {key: value for key, value in SMALL.items() if key != name}
     path = _write(tmp_path / 'um_000000.txt', matrices)
-    with pytest.raises(DataError, match=f'um_000000.txt has no {name}; a calibration file'):
-        Calibration.read(path)
+    with pytest.raises(SourceError, match=f'um_000000.txt has no line {name}:'):
+        RoadCalibration.read(path)
 
 
 @pytest.mark.parametrize(
     ('line', 'words'),
     [
-        ('P2: 1 2 3', "P2 must be 12 finite numbers, got '1 2 3'"),
-        ('P2:', "P2 must be 12 finite numbers, got ''"),
-        ('R0_rect: 1 0 0 0 1 0 0 0 nan', 'R0_rect must be 9 finite numbers'),
-        ('R0_rect: 1 0 0 0 1 0 0 0 one', 'R0_rect must be 9 numbers: .*one'),
+        ('P2: 1 2 3', "P2: must be 12 numbers, is '1 2 3'"),
+        ('P2:', "P2: must be 12 numbers, is ''"),
+        ('R0_rect: 1 0 0 0 1 0 0 0 nan', 'R0_rect: must be 9 numbers, is .* nan'),
+        ('R0_rect: 1 0 0 0 1 0 0 0 one', 'R0_rect: could not convert .*one'),
         ('Tr_cam_to_road: 0 0 0 0 0 0 0 0 0 0 0 0', 'Tr_cam_to_road are no rotation'),
     ],
 )
 def test_a_bad_matrix_is_named(tmp_path: Path, line: str, words: str) -> None:
     path = _write(tmp_path / 'um_000000.txt', SMALL)
     path.write_text(f'{path.read_text()}{line}\n')
-    with pytest.raises(DataError, match=f'um_000000.txt: .*{words}'):
-        Calibration.read(path)
+    with pytest.raises(SourceError, match=f'um_000000.txt.*{words}'):
+        RoadCalibration.read(path)
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match='um_000000.txt cannot be read'):
-        Calibration.read(tmp_path / 'um_000000.txt')
+    with pytest.raises(SourceError, match='um_000000.txt cannot be read: No such file'):
+        RoadCalibration.read(tmp_path / 'um_000000.txt')

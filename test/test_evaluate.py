@@ -203,7 +203,7 @@ def test_without_any_calibration_there_is_no_warning(
 def test_a_bad_calibration_is_one_line(calibrated: Path, model: Path, capsys) -> None:
     (calibrated / 'training' / 'calib' / 'uu_000002.txt').write_text('P2: 1')
     assert evaluate.main(_arguments(model, calibrated)) == 2
-    assert 'uu_000002.txt: P2 must be 12 finite numbers' in capsys.readouterr().err
+    assert "uu_000002.txt, P2: must be 12 numbers, is '1'" in capsys.readouterr().err
 
 
 def test_a_category_without_road_counts_in_all_of_them_alone() -> None:
@@ -287,11 +287,13 @@ def test_flip_is_off_unless_asked_for(
 
 
 @pytest.mark.parametrize('option', ['--json', '--markdown'])
-def test_a_report_that_cannot_be_written_is_one_line(
+def test_a_report_that_cannot_be_written_is_told_before_scoring(
     kitti_like: Path, model: Path, tmp_path: Path, capsys, option: str
 ) -> None:
-    assert evaluate.main(_arguments(model, kitti_like, option, tmp_path)) == 2
-    assert f"error: [Errno 21] Is a directory: '{tmp_path}'" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as exit_info:
+        evaluate.main(_arguments(model, kitti_like, option, tmp_path))
+    assert exit_info.value.code == 2
+    assert f'{option}: must be a file to write, {tmp_path} is a folder' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,8 @@ from road_seg_ros.bags.reading import Bag
 from road_seg_ros.checkpoint import Normalization
 from road_seg_ros.fcn8 import FCN8
 from road_seg_ros.graph_evaluation import ANSWER_TIMEOUT_S, EvaluationError, Result, evaluate
-from road_seg_ros.metrics import NOT_SCORED, ROAD
+from road_seg_ros.kitti import write_label
+from road_seg_ros.metrics import NOT_ROAD, NOT_SCORED, ROAD
 from road_seg_ros.node_process import prepare_environment
 from road_seg_ros.segmenter import RoadSegmenter
 from training.evaluate import score_images
@@ -49,11 +50,10 @@ def kitti(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / 'training' / name).mkdir(parents=True)
     for index in range(IMAGES):
         scene = synthetic.render(index, 94, 310)
-        label = np.zeros((94, 310, 3), np.uint8)
-        label[..., 2], label[..., 0] = 255, scene.road
-        label[:10] = 0  # not scored
+        label = np.where(scene.road, ROAD, NOT_ROAD)
+        label[:10] = NOT_SCORED
         cv2.imwrite(str(folder / f'training/image_2/um_{index:06d}.png'), scene.image)
-        cv2.imwrite(str(folder / f'training/gt_image_2/um_road_{index:06d}.png'), label)
+        write_label(folder / f'training/gt_image_2/um_road_{index:06d}.png', label)
     return folder
 
 
@@ -179,6 +179,12 @@ def _write(path: Path, *records: object) -> Path:
             '--rate: must be a number above 0',
         ),
         ([image(LABEL, 0)], ['--attach', '--', '-p', 'device:=cpu'], '--attach starts none'),
+        (
+            [image(LABEL, 0)],
+            ['--camera-topic', '/front'],
+            '--camera-topic is of the node of',
+        ),
+        ([image(LABEL, 0)], ['--json', '/proc/no/report.json'], '--json: /proc/no cannot be made'),
     ],
 )
 def test_a_bag_that_cannot_be_scored_ends_with_one_line(

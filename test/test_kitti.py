@@ -22,8 +22,10 @@ from kitti_trees import (
     write_road,
 )
 
+from road_seg_ros import kitti
 from road_seg_ros.image_files import SourceError
 from road_seg_ros.kitti import find_sequence, read_calibration, read_label, read_stamps
+from road_seg_ros.metrics import NOT_ROAD, NOT_SCORED, ROAD
 
 
 @pytest.mark.parametrize('inside', ['../..', '..', '.', 'image_02', 'image_02/data'])
@@ -193,11 +195,11 @@ def test_the_calibration_of_a_sequence_is_that_of_the_camera(tmp_path: Path, cam
 @pytest.mark.parametrize(
     ('content', 'words'),
     [
-        (None, 'calib.txt does not exist'),
-        (b'\xff\xfe\x00', 'has no line P2: for camera 2'),
-        (b'P3: 1 2 3', 'has no line P2: for camera 2'),
+        (None, 'calib.txt cannot be read: No such file'),
+        (b'\xff\xfe\x00', 'has no line P2:'),
+        (b'P3: 1 2 3', 'has no line P2:'),
         (b'P2: 1 2 three', "P2: could not convert string to float: 'three'"),
-        (b'P2: 1 2 3', 'P2: must be 12 numbers, is 1 2 3'),
+        (b'P2: 1 2 3', "P2: must be 12 numbers, is '1 2 3'"),
         (b'P2: 1 2 3 4 5 6 7 8 9 10 11 nan', 'P2: must be 12 numbers, is .* nan'),
         (b'S_rect_02: inf 1\nP_rect_02: 1 2 3 4 5 6 7 8 9 10 11 12', 'S_rect_02: must be 2'),
     ],
@@ -212,17 +214,25 @@ def test_a_bad_calibration_is_named(tmp_path: Path, content: bytes | None, words
 
 def test_a_calibration_without_distortion_is_named_for_extracted_images(tmp_path: Path) -> None:
     file = write_odometry(tmp_path) / 'calib.txt'
-    with pytest.raises(SourceError, match='calib.txt has no line K_02: for camera 2'):
+    with pytest.raises(SourceError, match='calib.txt has no line K_02:'):
         read_calibration(file, 2, rectified=False)
 
 
 def test_a_label_says_where_road_is_and_what_is_scored(tmp_path: Path) -> None:
     write_label(tmp_path / 'label.png', 12, 20)
-    road, scored = read_label(tmp_path / 'label.png')
-    assert (road.dtype, scored.dtype) == (bool, bool)
-    assert road[5, 15] and scored[5, 15]
-    assert not road[5, 5] and scored[5, 5]
-    assert not road[0].any() and not scored[0].any()
+    label = read_label(tmp_path / 'label.png')
+    assert (label.dtype, label.shape) == (np.uint8, (12, 20))
+    assert (label[:4] == NOT_SCORED).all()
+    assert (label[4:, :10] == NOT_ROAD).all()
+    assert (label[4:, 10:] == ROAD).all()
+
+
+def test_a_written_label_is_read_again(tmp_path: Path) -> None:
+    label = np.array([[ROAD, NOT_ROAD], [NOT_SCORED, ROAD]], np.uint8)
+    kitti.write_label(tmp_path / 'label.png', label)
+    assert (read_label(tmp_path / 'label.png') == label).all()
+    with pytest.raises(OSError, match='label.png cannot be written'):
+        kitti.write_label(tmp_path / 'nowhere' / 'label.png', label)
 
 
 def test_a_label_whose_blue_and_red_only_complete_each_other_is_named(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from typing import Any
 import torch
 
 from road_seg_ros import checkpoint
+from road_seg_ros.arguments import new_file
 from road_seg_ros.checkpoint import ModelInfo
 from road_seg_ros.fcn8 import FCN8
 from training import licenses
@@ -92,7 +93,7 @@ def main(arguments: list[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('models', nargs='+', help='.safetensors files')
-    parser.add_argument('--out', type=Path, required=True, help='file to write')
+    parser.add_argument('--out', type=new_file, required=True, help='file to write')
     parser.add_argument('--threshold', type=float, help='default: that of the last model')
     parser.add_argument('--temperature', type=float, help='likewise')
     parser.add_argument(

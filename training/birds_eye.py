@@ -9,15 +9,15 @@ are looked up, never interpolated.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from road_seg_ros.image_files import SourceError
+from road_seg_ros.kitti import CalibrationFile
 from road_seg_ros.metrics import NOT_SCORED
-from training.kitti_road import DataError
 
 X_MIN, X_MAX = -10.0, 10.0  # m to the right of the camera
 Z_MIN, Z_MAX = 6.0, 46.0  # m ahead of the camera
@@ -27,7 +27,7 @@ COLUMNS = round((X_MAX - X_MIN) / RESOLUTION)
 
 
 @dataclass(frozen=True)
-class Calibration:
+class RoadCalibration:
     """
     Where the camera stands on the road. Float64 arrays; metres and pixels.
 
@@ -41,25 +41,21 @@ class Calibration:
     camera_to_road: np.ndarray
 
     @classmethod
-    def read(cls, path: Path) -> Calibration:
+    def read(cls, path: Path) -> RoadCalibration:
         """
-        Read a calibration file of KITTI Road: lines of a name, a colon and numbers.
+        Read a calibration file of KITTI Road.
 
-        DataError names the file and what it lacks or has wrong.
+        SourceError names the file and what it lacks or has wrong.
         """
-        try:
-            lines = path.read_text(encoding='utf-8', errors='replace').splitlines()
-        except OSError as error:
-            raise DataError(f'{path} cannot be read: {error}') from error
-        entries = {name.strip(): text for name, _, text in (line.partition(':') for line in lines)}
+        file = CalibrationFile(path)
         calibration = cls(
-            projection=_matrix(path, entries, 'P2', (3, 4)),
-            rectification=_matrix(path, entries, 'R0_rect', (3, 3)),
-            camera_to_road=_matrix(path, entries, 'Tr_cam_to_road', (3, 4)),
+            projection=np.reshape(file.numbers('P2', 12), (3, 4)),
+            rectification=np.reshape(file.numbers('R0_rect', 9), (3, 3)),
+            camera_to_road=np.reshape(file.numbers('Tr_cam_to_road', 12), (3, 4)),
         )
         rotation = calibration.camera_to_road[:, :3]
         if not np.allclose(rotation @ rotation.T, np.eye(3), atol=0.01):
-            raise DataError(f'{path}: the first three columns of Tr_cam_to_road are no rotation')
+            raise SourceError(f'{path}: the first three columns of Tr_cam_to_road are no rotation')
         return calibration
 
     def road_to_image(self) -> np.ndarray:
@@ -78,7 +74,7 @@ class Calibration:
 class BirdsEyeView:
     """The bird's-eye view of images of one size and one calibration."""
 
-    def __init__(self, calibration: Calibration, height: int, width: int) -> None:
+    def __init__(self, calibration: RoadCalibration, height: int, width: int) -> None:
         """height, width: of the images, in pixels."""
         x = X_MIN + RESOLUTION * (np.arange(COLUMNS) + 0.5)
         z = Z_MAX - RESOLUTION * (np.arange(ROWS) + 0.5)
@@ -107,23 +103,3 @@ class BirdsEyeView:
     def warp_label(self, label: np.ndarray) -> np.ndarray:
         """Return the bird's-eye view of a label; what the image does not show is not scored."""
         return self.warp(label, NOT_SCORED)
-
-
-def _matrix(
-    path: Path, entries: Mapping[str, str], name: str, shape: tuple[int, int]
-) -> np.ndarray:
-    if name not in entries:
-        raise DataError(
-            f'{path} has no {name}; a calibration file of KITTI Road has P2, R0_rect and '
-            'Tr_cam_to_road'
-        )
-    size = shape[0] * shape[1]
-    try:
-        values = np.array(entries[name].split(), np.float64)
-    except ValueError as error:
-        raise DataError(f'{path}: {name} must be {size} numbers: {error}') from error
-    if values.size != size or not np.all(np.isfinite(values)):
-        raise DataError(
-            f'{path}: {name} must be {size} finite numbers, got {entries[name].strip()!r}'
-        )
-    return values.reshape(shape)

@@ -17,12 +17,12 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from road_seg_ros import checkpoint
 from road_seg_ros.checkpoint import ModelInfo
+from road_seg_ros.image_files import SourceError
 from road_seg_ros.metrics import ROAD
 from road_seg_ros.pixels import threshold_mask
 from training.calibration import move_threshold
 from training.config import ConfigError
 from training.error_pictures import draw_errors
-from training.kitti_road import DataError
 from training.road_training import Batch, RoadTraining, TrainingError
 from training.sampling import Batches
 
@@ -57,7 +57,7 @@ class SaveModel(Callback):
         try:
             scores = module.counts.scores()
         except ValueError as error:
-            raise DataError(f'the images that validate: {error}') from error
+            raise SourceError(f'the images that validate: {error}') from error
         temperature = module.logit_counts.temperature()
         scores['threshold'] = move_threshold(scores['threshold'], temperature)
         scores['ece'] = module.logit_counts.confidences(temperature).scores()['ece']

@@ -22,6 +22,7 @@ import numpy as np
 from tqdm import tqdm
 
 from road_seg_ros import markdown
+from road_seg_ros.arguments import new_file
 from road_seg_ros.metrics import RoadCounts
 from road_seg_ros.pixels import threshold_mask
 from road_seg_ros.segmenter import RoadSegmenter
@@ -99,7 +100,7 @@ def score(
     Return the scores of all images together under each condition, and of synthetic scenes.
 
     pictures: folder for an error picture of each synthetic scene. See `RoadCounts.scores`. Each
-    condition draws from its own generator, the same every time. DataError on a pair that cannot
+    condition draws from its own generator, the same every time. SourceError on a pair that cannot
     be read.
     """
     counts = {name: RoadCounts() for name in CONDITIONS}
@@ -136,20 +137,18 @@ def main(arguments: list[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_model_arguments(parser)
-    parser.add_argument('--json', type=Path, help='write the scores to this file')
+    parser.add_argument('--json', type=new_file, help='write the scores to this file')
     parser.add_argument(
         '--pictures', type=Path, help='write a picture of every synthetic scene here, worst first'
     )
     args = parser.parse_args(arguments)
     try:
         segmenter, pairs = load(args)
-        if args.json:
-            args.json.parent.mkdir(parents=True, exist_ok=True)
         scores = score(segmenter, pairs, args.pictures)
         print(table(scores))
         if args.json:
             args.json.write_text(json.dumps(scores, indent=2), encoding='utf-8')
-    except (ValueError, OSError) as error:  # CheckpointError, EngineError, DataError
+    except (ValueError, OSError) as error:  # CheckpointError, EngineError, SourceError
         print(f'error: {error}', file=sys.stderr)
         return 2
     return 0

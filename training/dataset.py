@@ -15,12 +15,11 @@ from torch.utils.data import DataLoader, Dataset
 from road_seg_ros import synthetic
 from road_seg_ros.checkpoint import InputSize
 from road_seg_ros.engines.processor import available_cores
-from road_seg_ros.frames import list_files
+from road_seg_ros.image_files import list_images, read_image
 from road_seg_ros.metrics import NOT_ROAD, NOT_SCORED, ROAD
 from road_seg_ros.pixels import resize
 from training import augmentation, other_roads
 from training.config import MOVING_CAMERAS, TrainingConfig
-from training.kitti_road import IMAGE_SUFFIXES, DataError, decode
 from training.process import Process
 from training.sampling import Batches, Draw, batch_sizes
 
@@ -98,12 +97,9 @@ def read_unlabelled(folder: Path) -> list[Sample]:
     """
     Return every image directly in a folder, with a label in which nothing is scored.
 
-    DataError if there is none, or one cannot be decoded.
+    SourceError if there is none, or one cannot be decoded.
     """
-    paths = list_files(folder, IMAGE_SUFFIXES) if folder.is_dir() else []
-    if not paths:
-        raise DataError(f'{folder} holds no .png, .jpg or .webp image')
-    images = [decode(path) for path in paths]
+    images = [read_image(path) for path in list_images(folder)]
     return [(image, np.full(image.shape[:2], NOT_SCORED, np.uint8)) for image in images]
 
 

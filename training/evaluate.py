@@ -21,14 +21,16 @@ import numpy as np
 from tqdm import tqdm
 
 from road_seg_ros import checkpoint
+from road_seg_ros.arguments import new_file
 from road_seg_ros.checkpoint import ModelInfo
+from road_seg_ros.image_files import SourceError
 from road_seg_ros.metrics import RoadCounts
 from road_seg_ros.pixels import threshold_mask
 from road_seg_ros.segmenter import RoadSegmenter
 from training import report
-from training.birds_eye import BirdsEyeView, Calibration
+from training.birds_eye import BirdsEyeView, RoadCalibration
 from training.error_pictures import ErrorPictures
-from training.kitti_road import DataError, Pair, find_pairs
+from training.kitti_road import Pair, find_pairs
 from training.plots import plot_precision_recall, plot_reliability
 from training.provenance import split_as_trained, why_scores_flatter
 from training.report import ImageResult
@@ -46,7 +48,7 @@ def score_images(
     Run the model over labelled images and count each one, in the order of `pairs`.
 
     pictures: folder for an error picture of every image. flip: see `predict`. The bird's-eye view
-    is counted if every pair has a calibration file. DataError on a file that cannot be read.
+    is counted if every pair has a calibration file. SourceError on a file that cannot be read.
     """
     calibrations = _read_calibrations(pairs)
     gallery = ErrorPictures(pictures) if pictures is not None else None
@@ -97,9 +99,6 @@ def main(arguments: list[str] | None = None) -> int:
     args = _parser().parse_args(arguments)
     try:
         segmenter, pairs = load(args)
-        for folder in (args.json and args.json.parent, args.markdown and args.markdown.parent):
-            if folder:
-                folder.mkdir(parents=True, exist_ok=True)
         if args.plots:
             args.plots.mkdir(parents=True, exist_ok=True)
         results = score_images(segmenter, pairs, args.pictures, args.flip)
@@ -117,7 +116,7 @@ def main(arguments: list[str] | None = None) -> int:
             args.markdown.write_text(f'{text}\n', encoding='utf-8')
         if args.json:
             args.json.write_text(json.dumps(scores, indent=2), encoding='utf-8')
-    except (ValueError, OSError) as error:  # CheckpointError, EngineError, DataError
+    except (ValueError, OSError) as error:  # CheckpointError, EngineError, SourceError
         print(f'error: {error}', file=sys.stderr)
         return 2
     return 0
@@ -143,7 +142,7 @@ def load(args: argparse.Namespace) -> tuple[RoadSegmenter, list[Pair]]:
     """
     Return the model and the images that `add_model_arguments` asked for.
 
-    CheckpointError, EngineError or DataError (all ValueErrors) say what is wrong.
+    CheckpointError, EngineError or SourceError (all ValueErrors) say what is wrong.
     """
     pairs = find_pairs(args.data)
     segmenter = RoadSegmenter.from_checkpoint(args.model, args.device, args.engine, args.precision)
@@ -157,8 +156,8 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_model_arguments(parser)
-    parser.add_argument('--json', type=Path, help='write the scores to this file')
-    parser.add_argument('--markdown', type=Path, help='write the printed tables to this file')
+    parser.add_argument('--json', type=new_file, help='write the scores to this file')
+    parser.add_argument('--markdown', type=new_file, help='write the printed tables to this file')
     parser.add_argument('--pictures', type=Path, help='write a picture of every image here')
     parser.add_argument(
         '--plots', type=Path, help='write precision-recall and reliability diagrams here'
@@ -174,13 +173,13 @@ def _parser() -> argparse.ArgumentParser:
 def _validation_pairs(pairs: Sequence[Pair], info: ModelInfo) -> list[Pair]:
     split = split_as_trained(pairs, info)
     if split is None:
-        raise DataError('this model was trained without a validation fold')
+        raise SourceError('this model was trained without a validation fold')
     if why := why_scores_flatter(info, *split):
         log.warning('fold %d of %d: %s', info.training['fold'], info.training['folds'], why)
     return split[1]
 
 
-def _read_calibrations(pairs: Sequence[Pair]) -> dict[str, Calibration] | None:
+def _read_calibrations(pairs: Sequence[Pair]) -> dict[str, RoadCalibration] | None:
     missing = [pair.calibration_path for pair in pairs if not pair.calibration_path.is_file()]
     if 0 < len(missing) < len(pairs):
         log.warning(
@@ -191,11 +190,11 @@ def _read_calibrations(pairs: Sequence[Pair]) -> dict[str, Calibration] | None:
         )
     if missing:
         return None
-    return {pair.name: Calibration.read(pair.calibration_path) for pair in pairs}
+    return {pair.name: RoadCalibration.read(pair.calibration_path) for pair in pairs}
 
 
 def _count_birds_eye(
-    calibration: Calibration, confidence: np.ndarray, label: np.ndarray
+    calibration: RoadCalibration, confidence: np.ndarray, label: np.ndarray
 ) -> RoadCounts:
     view = BirdsEyeView(calibration, *label.shape)
     counts = RoadCounts()

@@ -67,7 +67,7 @@ def export(
     size: the one (height, width) that the file takes; None for any. calibration: folder in KITTI
     Road's layout, to check the file on and, for int8, to calibrate with.
     CheckError if the file does not give what the network gives; then nothing is written.
-    ExportError, CheckpointError and DataError, all ValueErrors, say what else is wrong.
+    ExportError, CheckpointError and SourceError, all ValueErrors, say what else is wrong.
     """
     file_format = FORMATS[format_name]
     _check_output(out, file_format.SUFFIX, format_name)
@@ -207,7 +207,7 @@ def main(arguments: list[str] | None = None) -> int:
     except CheckError as error:
         print(f'error: {error}; nothing was written', file=sys.stderr)
         return 1
-    except (ValueError, OSError) as error:  # ExportError, CheckpointError, DataError
+    except (ValueError, OSError) as error:  # ExportError, CheckpointError, SourceError
         print(f'error: {error}', file=sys.stderr)
         return 2
     print('\n'.join([f'wrote {args.out}', *lines]))

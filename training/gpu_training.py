@@ -15,6 +15,8 @@ import numpy as np
 import torch
 
 from road_seg_ros import synthetic
+from road_seg_ros.kitti import write_label
+from road_seg_ros.metrics import NOT_ROAD, ROAD
 from training.gpu_report import Check, Extent, Finding, guarded
 
 CONFIGS = Path(__file__).parent / 'configs'
@@ -124,9 +126,7 @@ def write_scenes(folder: Path, extent: Extent) -> Path:
     scenes = [synthetic.render(seed, *extent.sizes[0]) for seed in range(min(16, extent.images))]
     for index in range(extent.images):
         scene = scenes[index % len(scenes)]
-        label = np.zeros((*scene.road.shape, 3), np.uint8)
-        label[..., 2] = 255  # red: scored
-        label[..., 0] = scene.road  # blue: road
         cv2.imwrite(str(images / f'um_{index:06d}.png'), scene.image)
-        cv2.imwrite(str(labels / f'um_road_{index:06d}.png'), label)
+        label = np.where(scene.road, ROAD, NOT_ROAD)
+        write_label(labels / f'um_road_{index:06d}.png', label)
     return folder

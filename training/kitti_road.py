@@ -15,17 +15,12 @@ from pathlib import Path
 
 import numpy as np
 
-from road_seg_ros.image_files import SourceError, read_image
+from road_seg_ros.image_files import IMAGE_SUFFIXES, SourceError, read_image
 from road_seg_ros.kitti import read_label
-from road_seg_ros.metrics import NOT_ROAD, NOT_SCORED, ROAD
+from road_seg_ros.metrics import NOT_SCORED
 
 KITTI_CATEGORIES = ('um', 'umm', 'uu')
 URBAN = 'urban'  # the benchmark's name for all categories together
-IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.webp')
-
-
-class DataError(ValueError):
-    """A data folder, image or label that cannot be used; names it and says why."""
 
 
 @dataclass(frozen=True)
@@ -53,33 +48,27 @@ class Pair:
         return self.image_path.parent.parent / 'calib' / f'{self.name}.txt'
 
     def read_image(self) -> np.ndarray:
-        """Return the image, uint8 (H, W, 3) BGR. DataError if it cannot be decoded."""
-        return decode(self.image_path)
+        """Return the image, uint8 (H, W, 3) BGR. SourceError if it cannot be decoded."""
+        return read_image(self.image_path)
 
     def read_label(self) -> np.ndarray:
         """
         Return the label, uint8 (H, W) of NOT_ROAD, ROAD, NOT_SCORED.
 
-        DataError if it cannot be decoded or has a colour that KITTI Road labels do not have.
+        SourceError if it cannot be decoded or has a colour that KITTI Road labels do not have.
         """
-        try:
-            road, scored = read_label(self.label_path)
-        except SourceError as error:
-            raise DataError(str(error)) from error
-        label = np.where(road, ROAD, NOT_ROAD).astype(np.uint8)
-        label[~scored] = NOT_SCORED
-        return label
+        return read_label(self.label_path)
 
     def read(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return image and label. DataError if one is unreadable or their sizes differ."""
+        """Return image and label. SourceError if one is unreadable or their sizes differ."""
         image, label = self.read_image(), self.read_label()
         if image.shape[:2] != label.shape:
-            raise DataError(
+            raise SourceError(
                 f'{self.label_path} is {label.shape[1]}x{label.shape[0]}, its image '
                 f'{image.shape[1]}x{image.shape[0]}; they must have the same size'
             )
         if not np.any(label != NOT_SCORED):
-            raise DataError(
+            raise SourceError(
                 f'{self.label_path} has no pixel with red > 0; KITTI Road labels are red for '
                 'not road, magenta for road and black for not scored'
             )
@@ -102,14 +91,14 @@ def find_pairs(folder: str | Path) -> list[Pair]:
 
     folder: holds `training/image_2/um_000000.png` (or .jpg, .webp) and
     `training/gt_image_2/um_road_000000.png`. Lane labels (`um_lane_...`) are left out.
-    DataError if there is nothing, a label has no image or an image no label, or a category is
+    SourceError if there is nothing, a label has no image or an image no label, or a category is
     called URBAN.
     """
     images_dir = Path(folder) / 'training' / 'image_2'
     labels_dir = Path(folder) / 'training' / 'gt_image_2'
     for directory in (images_dir, labels_dir):
         if not directory.is_dir():
-            raise DataError(
+            raise SourceError(
                 f'{directory} does not exist; --data takes the folder that holds '
                 "training/image_2 and training/gt_image_2 (KITTI Road's own layout)"
             )
@@ -117,22 +106,22 @@ def find_pairs(folder: str | Path) -> list[Pair]:
     images = {path.stem: path for path in paths}
     if len(images) < len(paths):
         twice = next(a for a, b in zip(paths, paths[1:], strict=False) if a.stem == b.stem)
-        raise DataError(f'{twice.stem} is there twice in {images_dir}, with two endings')
+        raise SourceError(f'{twice.stem} is there twice in {images_dir}, with two endings')
     labels = {
         f'{match[1]}_{match[2]}': path
         for path in labels_dir.iterdir()
         if path.suffix.lower() == '.png' and (match := re.fullmatch(r'(.+)_road_(\d+)', path.stem))
     }
     if ours := [name for name in images if name.rpartition('_')[0] == URBAN]:
-        raise DataError(f'{ours[0]}: {URBAN} stands for all categories; use another name')
+        raise SourceError(f'{ours[0]}: {URBAN} stands for all categories; use another name')
     if not images:
-        raise DataError(f'{images_dir} holds no .png, .jpg or .webp image')
+        raise SourceError(f'{images_dir} holds no image ({", ".join(IMAGE_SUFFIXES)})')
     for missing, kind, directory in (
         (images.keys() - labels.keys(), 'label', labels_dir),
         (labels.keys() - images.keys(), 'image', images_dir),
     ):
         if missing:
-            raise DataError(
+            raise SourceError(
                 f'{len(missing)} files have no {kind} in {directory}: '
                 f'{", ".join(sorted(missing)[:5])}'
             )
@@ -160,7 +149,7 @@ def split_fold(pairs: Sequence[Pair], folds: int, fold: int) -> tuple[list[Pair]
 
 def read_all(pairs: Sequence[Pair]) -> list[tuple[np.ndarray, np.ndarray]]:
     """
-    Read every pair. DataError counts the bad ones and names the first few.
+    Read every pair. SourceError counts the bad ones and names the first few.
 
     The 289 images of KITTI Road take 0.5 GB decoded, and every bad file is known before training
     starts.
@@ -169,21 +158,13 @@ def read_all(pairs: Sequence[Pair]) -> list[tuple[np.ndarray, np.ndarray]]:
     for pair in pairs:
         try:
             samples.append(pair.read())
-        except (DataError, OSError) as error:
+        except (SourceError, OSError) as error:
             errors.append(str(error))
     require_none_bad(errors, len(pairs))
     return samples
 
 
 def require_none_bad(errors: Sequence[str], pairs: int) -> None:
-    """Raise DataError with the number of bad ones among so many pairs, and the first ten."""
+    """Raise SourceError with the number of bad ones among so many pairs, and the first ten."""
     if errors:
-        raise DataError('\n'.join([f'{len(errors)} of {pairs} pairs are bad:', *errors[:10]]))
-
-
-def decode(path: Path) -> np.ndarray:
-    """Return an image, uint8 (H, W, 3) BGR. DataError if it cannot be decoded."""
-    image = read_image(path)
-    if image is None:
-        raise DataError(f'{path} cannot be decoded as an image')
-    return image
+        raise SourceError('\n'.join([f'{len(errors)} of {pairs} pairs are bad:', *errors[:10]]))

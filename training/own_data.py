@@ -24,15 +24,22 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from road_seg_ros.image_files import decode_image, is_turned, list_files
+from road_seg_ros.image_files import (
+    IMAGE_SUFFIXES,
+    SourceError,
+    decode_image,
+    is_turned,
+    list_files,
+    read_image,
+)
+from road_seg_ros.kitti import write_label
 from road_seg_ros.metrics import NOT_ROAD, NOT_SCORED, ROAD
 from training import config
-from training.kitti_road import IMAGE_SUFFIXES, DataError, require_none_bad
+from training.kitti_road import require_none_bad
 
 CATEGORY = 'own'
 PARTS = ('names.csv', 'training')  # of OUT
 RECIPE = Path(__file__).parent / 'configs' / 'compact.yaml'
-BGR = {NOT_ROAD: (0, 0, 255), ROAD: (255, 0, 255), NOT_SCORED: (0, 0, 0)}  # KITTI Road's colours
 
 
 @dataclass
@@ -40,7 +47,7 @@ class Summary:
     """What was brought in: the (height, width) of each image, and how many pixels are what."""
 
     shapes: list[tuple[int, int]] = field(default_factory=list)
-    pixels: dict[int, int] = field(default_factory=lambda: dict.fromkeys(BGR, 0))
+    pixels: dict[int, int] = field(default_factory=lambda: {NOT_ROAD: 0, ROAD: 0, NOT_SCORED: 0})
 
     def add(self, label: np.ndarray) -> None:
         """Count a label, uint8 (H, W)."""
@@ -65,22 +72,22 @@ def bring_in(images: Path, masks: Path, out: Path, not_scored: int | None = None
     Write OUT/training/image_2 and gt_image_2, and OUT/names.csv, and return what they hold.
 
     The images are copied as they are and numbered in their names' order (2 before 10), so that
-    neighbours in time stay neighbours and fall into the same fold. DataError on images without
+    neighbours in time stay neighbours and fall into the same fold. SourceError on images without
     a mask, masks of another size or kind, a not_scored that no mask has, images that Exif turns,
     or an OUT that has data already.
     """
     if not_scored is not None and not 1 <= not_scored <= 255:
-        raise DataError(f'--not-scored must be in [1, 255], got {not_scored}')
+        raise SourceError(f'--not-scored must be in [1, 255], got {not_scored}')
     image_paths, mask_paths = _by_stem(images, IMAGE_SUFFIXES), _by_stem(masks, ('.png',))
     missing = sorted(image_paths.keys() ^ mask_paths.keys())
     if missing:
-        raise DataError(
+        raise SourceError(
             f'{len(missing)} names are not both in {images} and in {masks}: '
             f'{", ".join(missing[:5])}'
         )
     for part in PARTS:
         if (out / part).exists():
-            raise DataError(f'{out} has a {part} already; choose another --out')
+            raise SourceError(f'{out} has a {part} already; choose another --out')
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out) as unfinished:
         summary = _write(image_paths, mask_paths, Path(unfinished), not_scored)
@@ -108,20 +115,16 @@ def _write(
             mask = _read_mask(mask_path)
             label = _label_of(mask, mask_path, not_scored)
             _check_image(image_path, label)
-        except DataError as error:
+        except SourceError as error:
             errors.append(str(error))
             continue
         values.update(np.unique(mask).tolist())
         summary.add(label)
         shutil.copyfile(image_path, folders[0] / f'{name}{image_path.suffix.lower()}')
-        colors = np.zeros((*label.shape, 3), np.uint8)
-        for value, color in BGR.items():
-            colors[label == value] = color
-        if not cv2.imwrite(str(folders[1] / f'{CATEGORY}_road_{index:06d}.png'), colors):
-            raise OSError(f'{folders[1]} cannot be written to')
+        write_label(folders[1] / f'{CATEGORY}_road_{index:06d}.png', label)
     require_none_bad(errors, len(rows))
     if not_scored is not None and not_scored not in values:
-        raise DataError(
+        raise SourceError(
             f'--not-scored {not_scored} is in no mask; they have {_some(sorted(values))}, and all '
             'but 0 would be road'
         )
@@ -135,18 +138,15 @@ def _some(values: list[int]) -> str:
 
 
 def _check_image(path: Path, label: np.ndarray) -> None:
-    """Raise DataError if an image cannot be decoded, is turned, or not as large as its label."""
-    data = np.fromfile(path, np.uint8)
-    image = decode_image(data)
-    if image is None:
-        raise DataError(f'{path} cannot be decoded as an image')
-    if is_turned(data):
-        raise DataError(
+    """Raise SourceError if an image cannot be decoded, is turned, or not as large as its label."""
+    image = read_image(path)
+    if is_turned(np.fromfile(path, np.uint8)):
+        raise SourceError(
             f'{path} is turned by its Exif orientation, which a mask has not; store both as they '
             'are shown, without it (`mogrify -auto-orient`)'
         )
     if image.shape[:2] != label.shape:
-        raise DataError(
+        raise SourceError(
             f'{path} is {image.shape[1]}x{image.shape[0]} and not as large as its mask, '
             f'{label.shape[1]}x{label.shape[0]}'
         )
@@ -155,14 +155,14 @@ def _check_image(path: Path, label: np.ndarray) -> None:
 def _by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
     """Return the files of a folder by their name without ending, in the order of their numbers."""
     if not folder.is_dir():
-        raise DataError(f'{folder} does not exist')
+        raise SourceError(f'{folder} does not exist')
     by_stem: dict[str, Path] = {}
     for path in list_files(folder, suffixes):
         if path.stem in by_stem:
-            raise DataError(f'{by_stem[path.stem]} and {path} have the same name; keep one')
+            raise SourceError(f'{by_stem[path.stem]} and {path} have the same name; keep one')
         by_stem[path.stem] = path
     if not by_stem:
-        raise DataError(f'{folder} holds no {" or ".join(suffixes)} image')
+        raise SourceError(f'{folder} holds no {" or ".join(suffixes)} image')
     return by_stem
 
 
@@ -170,11 +170,11 @@ def _read_mask(path: Path) -> np.ndarray:
     """Return a mask, uint8 (H, W)."""
     mask = decode_image(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
     if mask is None:
-        raise DataError(f'{path} cannot be decoded as an image')
+        raise SourceError(f'{path} cannot be decoded as an image')
     if mask.ndim == 3 and mask.shape[2] == 3 and not np.any(mask != mask[..., :1]):
         mask = mask[..., 0]  # grey, saved as RGB
     if mask.ndim != 2 or mask.dtype != np.uint8:
-        raise DataError(
+        raise SourceError(
             f'{path} has {1 if mask.ndim == 2 else mask.shape[2]} channels of {mask.dtype}; a '
             'mask is a grey PNG of 8 bits, 0 for not road, without colours, palette or alpha'
         )
@@ -187,7 +187,7 @@ def _label_of(mask: np.ndarray, path: Path, not_scored: int | None) -> np.ndarra
     if not_scored is not None:
         label[mask == not_scored] = NOT_SCORED
     if np.all(label == NOT_SCORED):
-        raise DataError(f'{path} is {not_scored} everywhere: nothing of it is labelled')
+        raise SourceError(f'{path} is {not_scored} everywhere: nothing of it is labelled')
     return label
 
 
@@ -203,7 +203,7 @@ def main(arguments: list[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     try:
         summary = bring_in(args.images, args.masks, args.out, args.not_scored)
-    except (DataError, OSError) as error:
+    except (SourceError, OSError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
     print(f'{args.out}: {summary.describe()}')

@@ -12,11 +12,10 @@ from typing import Any
 
 from road_seg_ros import checkpoint
 from road_seg_ros.checkpoint import ModelInfo
-from road_seg_ros.image_files import list_files
+from road_seg_ros.image_files import IMAGE_SUFFIXES, list_files
 from training import licenses
 from training.config import TrainingConfig
 from training.kitti_road import (
-    IMAGE_SUFFIXES,
     Pair,
     has_kitti,
     is_kitti_name,

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from road_seg_ros import markdown
+from road_seg_ros.image_files import SourceError
 from road_seg_ros.metrics import RoadCounts
 from training.bootstrap import confidence_intervals
-from training.kitti_road import URBAN, DataError
+from training.kitti_road import URBAN
 
 VIEWS = {'perspective': 'Perspective view', 'bev': "Bird's-eye view"}
 COLUMNS = (
@@ -61,7 +62,7 @@ def build(results: Sequence[ImageResult], threshold: float) -> dict[str, Any]:
 
     threshold: the one that the model ships with, 0..1. See `RoadCounts.scores` and
     `confidence_intervals` for the numbers. A view that lacks an image is None. A category without
-    road has no scores of its own and counts in URBAN alone; DataError if there is no road at all.
+    road has no scores of its own and counts in URBAN alone; without any road, SourceError.
     """
     report: dict[str, Any] = dict.fromkeys(VIEWS)
     report['confidence_interval'] = dict.fromkeys(VIEWS)
@@ -113,4 +114,4 @@ def _scores(counts: RoadCounts, threshold: float, what: str) -> dict[str, float]
     try:
         return counts.scores(threshold)
     except ValueError as error:
-        raise DataError(f'{what}: {error}') from error
+        raise SourceError(f'{what}: {error}') from error

@@ -19,7 +19,6 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,7 +27,7 @@ from torch import nn
 
 from road_seg_ros import checkpoint, markdown
 from road_seg_ros.architecture import HEADS
-from road_seg_ros.arguments import height_by_width
+from road_seg_ros.arguments import height_by_width, new_file
 from road_seg_ros.benchmark import machine
 from road_seg_ros.fcn8 import FCN8
 
@@ -237,7 +236,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument('--width', type=float, help="of the network; default: the model's own")
     parser.add_argument('--head', choices=HEADS, help="of the network; default: the model's own")
-    parser.add_argument('--json', type=Path, help='write the figures to this file')
+    parser.add_argument('--json', type=new_file, help='write the figures to this file')
     args = parser.parse_args(arguments)
     try:
         info = checkpoint.load_info(args.model)
@@ -255,7 +254,6 @@ def main(arguments: list[str] | None = None) -> int:
     print(f'FCN-8 width {network.width} head {network.head_name} at {size[0]}x{size[1]}\n')
     print(floor_table(parts, peak))
     if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
         data = {'parts': {n: vars(w) for n, w in parts.items()}, 'peak': vars(peak)}
         args.json.write_text(json.dumps(data, indent=1), encoding='utf-8')
     return 0

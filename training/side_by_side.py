@@ -28,7 +28,7 @@ from torch import nn
 from torchvision.models import segmentation
 
 from road_seg_ros import checkpoint, markdown
-from road_seg_ros.arguments import height_by_width, whole_number
+from road_seg_ros.arguments import height_by_width, new_file, whole_number
 from road_seg_ros.benchmark import machine, samples
 from road_seg_ros.benchmark.samples import Choice, Model
 from road_seg_ros.benchmark.tables import percentiles
@@ -304,12 +304,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         '--repeats', type=whole_number(1), default=50, help='images for each, default 50'
     )
-    parser.add_argument('--json', type=Path, help='write the figures to this file')
+    parser.add_argument('--json', type=new_file, help='write the figures to this file')
     args = parser.parse_args(arguments)
     try:
         images = samples.load_images(args.frames)
-        if args.json:
-            args.json.parent.mkdir(parents=True, exist_ok=True)
         before = machine.load()
         rows, missing = compare(
             Model(args.model, args.device, args.size), images.images, args.repeats

@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 from torch.utils.data import DataLoader
 
-from road_seg_ros.arguments import whole_number
+from road_seg_ros.arguments import new_file, whole_number
 from training import config
 from training.config import TrainingConfig
 from training.dataset import render_synthetic, training_loader
@@ -121,14 +121,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         '--batches', type=whole_number(1), default=30, help='batches timed at least, default 30'
     )
-    parser.add_argument('--json', type=Path, help='write the figures to this file')
+    parser.add_argument('--json', type=new_file, help='write the figures to this file')
     parser.add_argument('settings', nargs='*', metavar='key=value', help='override a setting')
     args = parser.parse_intermixed_args(arguments)
     try:
         settings = config.read(args.config, args.settings)
         files = Files(args.data, Path(), args.backbone, teacher=args.teacher)
-        if args.json:
-            args.json.parent.mkdir(parents=True, exist_ok=True)
         figures = measure(settings, files, args.batches)
     except (*USER_ERRORS, OSError) as error:
         print(f'error: {error}', file=sys.stderr)

@@ -36,6 +36,7 @@ from road_seg_ros.checkpoint import CheckpointError, ModelInfo
 from road_seg_ros.engines.torch_engine import RoadProbability
 from road_seg_ros.engines.torch_errors import in_one_line, is_out_of_memory
 from road_seg_ros.fcn8 import FCN8
+from road_seg_ros.image_files import SourceError
 from road_seg_ros.metrics import ROAD
 from training import config, cross_validation, provenance, summary
 from training.backbone import NORMALIZATIONS, BackboneError, go_on_from, start_weights
@@ -48,14 +49,14 @@ from training.dataset import (
     render_synthetic,
     training_loader,
 )
-from training.kitti_road import DataError, Pair, find_pairs, read_all, split_fold
+from training.kitti_road import Pair, find_pairs, read_all, split_fold
 from training.process import Process
 from training.provenance import Files
 from training.road_training import RoadTraining, TrainingError
 from training.whole_checkpoints import WholeCheckpoints
 
 # What a user can fix; all are ValueErrors that say how.
-USER_ERRORS = (ConfigError, DataError, BackboneError, CheckpointError, TrainingError)
+USER_ERRORS = (ConfigError, SourceError, BackboneError, CheckpointError, TrainingError)
 
 log = logging.getLogger('training')
 
@@ -64,7 +65,7 @@ def train(settings: TrainingConfig, files: Files, resume: bool = False) -> None:
     """
     Run one training, or one for each fold, and write what the module's docstring says.
 
-    ConfigError, DataError, BackboneError or CheckpointError say what is wrong before it starts.
+    ConfigError, SourceError, BackboneError or CheckpointError say what is wrong before it starts.
     """
     pairs = find_pairs(files.data)
     _check_folds(settings, pairs)
@@ -263,7 +264,7 @@ def _check_folds(settings: TrainingConfig, pairs: Sequence[Pair]) -> None:
     for fold in settings.validation_folds:
         training, validation = split_fold(pairs, settings.folds, fold)
         if not training or len(validation) < needed:
-            raise DataError(
+            raise SourceError(
                 f'fold {fold} of {settings.folds} has {len(training)} images to train and '
                 f'{len(validation)} to validate; {needed} at least must validate: set fewer folds'
             )
@@ -274,7 +275,7 @@ def _check_validation(settings: TrainingConfig, samples: Mapping[Pair, Sample]) 
     for fold in settings.validation_folds:
         validation = split_fold(list(samples), settings.folds, fold)[1]
         if not any(np.any(samples[pair][1] == ROAD) for pair in validation):
-            raise DataError(
+            raise SourceError(
                 f'the {len(validation)} images of fold {fold} of {settings.folds}, from '
                 f'{validation[0].name} on, show no road, so they cannot validate; set fewer folds'
             )
@@ -310,7 +311,7 @@ def _check(settings: TrainingConfig, files: Files, resume: bool) -> None:
     if files.unlabelled and not files.teacher:
         raise ConfigError('--unlabelled needs a --teacher to say where the road is')
     if files.unlabelled and not files.unlabelled.is_dir():
-        raise DataError(f'--unlabelled {files.unlabelled} is not a folder')
+        raise SourceError(f'--unlabelled {files.unlabelled} is not a folder')
 
 
 if __name__ == '__main__':

@@ -17,6 +17,7 @@ from torch import nn
 
 from road_seg_ros import checkpoint
 from road_seg_ros.architecture import HEADS
+from road_seg_ros.arguments import new_file
 from road_seg_ros.checkpoint import ModelInfo
 from road_seg_ros.engines import quantization
 from road_seg_ros.engines.quantization import Quantization
@@ -63,12 +64,11 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument('--width', type=float, default=1.0, help='of the network, default 1.0')
     parser.add_argument('--head', choices=HEADS, default='fc1024', help='default fc1024')
-    parser.add_argument('--out', type=Path, required=True, help='.safetensors file to write')
+    parser.add_argument('--out', type=new_file, required=True, help='.safetensors file to write')
     args = parser.parse_args(arguments)
     try:
         if args.out.suffix != '.safetensors':
             raise ValueError(f'--out must end in .safetensors, got {args.out}')
-        args.out.parent.mkdir(parents=True, exist_ok=True)
         write(args.out, args.width, args.head)
     except (ValueError, OSError) as error:
         print(f'error: {error}', file=sys.stderr)

@@ -85,7 +85,7 @@ def ways(network: FCN8, info: ModelInfo) -> dict[str, Way]:
 
 
 def compare(network: FCN8, info: ModelInfo, pairs: Sequence[Pair]) -> list[tuple[str, ...]]:
-    """Return a row of the table for every way. DataError on a pair that cannot be read."""
+    """Return a row of the table for every way. SourceError on a pair that cannot be read."""
     compared = ways(network, info)
     found = {name: (BoundaryCounts(), RoadCounts(), []) for name in compared}
     for pair in tqdm(pairs, unit='image'):
@@ -149,7 +149,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         pairs = find_pairs(args.data)[:: args.every]
         rows = compare(*checkpoint.load(args.model), pairs)
-    except (ValueError, OSError) as error:  # CheckpointError, DataError
+    except (ValueError, OSError) as error:  # CheckpointError, SourceError
         print(f'error: {error}', file=sys.stderr)
         return 2
     print(markdown.table(('way', *COLUMNS), rows))

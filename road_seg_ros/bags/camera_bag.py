@@ -28,7 +28,7 @@ from rosbags.interfaces import (
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
-from road_seg_ros.bags.reading import GROUND_TRUTH_TOPIC
+from road_seg_ros.bags.reading import BAG_SUFFIXES, GROUND_TRUTH_TOPIC
 from road_seg_ros.bags.whole_folder import OutputError
 from road_seg_ros.kitti import NS
 from road_seg_ros.pictures import Picture
@@ -126,7 +126,7 @@ def broken_topic_rule(topic: str) -> str:
 def is_bag_folder(path: Path) -> bool:
     """Whether a folder holds a rosbag2 and nothing else, or nothing at all."""
     return path.is_dir() and all(
-        entry.name == 'metadata.yaml' or entry.suffix in ('.mcap', '.db3')
+        entry.name == 'metadata.yaml' or entry.suffix.lower() in BAG_SUFFIXES
         for entry in path.iterdir()
     )
 

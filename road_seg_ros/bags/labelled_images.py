@@ -10,6 +10,7 @@ from sensor_msgs.msg import Image
 
 from road_seg_ros.bags.reading import (
     GROUND_TRUTH_TOPIC,
+    TRUTH,
     Bag,
     BagError,
     Topic,
@@ -21,7 +22,6 @@ from road_seg_ros.graph_names import IMAGE
 from road_seg_ros.image_msgs import ImageError, image_to_bgr
 from road_seg_ros.metrics import LEVELS, NOT_ROAD, NOT_SCORED, ROAD
 
-TRUTH = {255: ROAD, 0: NOT_ROAD, 127: NOT_SCORED}  # values of its pixels
 UNPAIRED = 100  # images and masks that wait for the other one of their stamp
 
 
@@ -87,11 +87,11 @@ def _label(data: bytes, where: str) -> np.ndarray:
     except (BagError, ImageError) as error:
         raise BagError(f'{where}: {error}') from error
     label = np.zeros(LEVELS, np.uint8)
-    label[list(TRUTH)] = list(TRUTH.values())
-    strange = ~np.isin(pixels, list(TRUTH))
+    label[list(TRUTH.values())] = list(TRUTH)
+    strange = ~np.isin(pixels, list(TRUTH.values()))
     if strange.any():
         raise BagError(
-            f'{where} has pixels of value {pixels[strange][0]}; 255 is road, 0 is not, and 127 is '
-            'not scored'
+            f'{where} has pixels of value {pixels[strange][0]}; {TRUTH[ROAD]} is road, '
+            f'{TRUTH[NOT_ROAD]} is not, and {TRUTH[NOT_SCORED]} is not scored'
         )
     return label[pixels]

@@ -17,9 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from road_seg_ros.graph_names import COMPRESSED_IMAGE, IMAGE
+from road_seg_ros.image_files import list_files
+from road_seg_ros.metrics import NOT_ROAD, NOT_SCORED, ROAD
 
 BAG_SUFFIXES = ('.mcap', '.db3')
-GROUND_TRUTH_TOPIC = '/ground_truth/mask'  # mono8: 255 road, 0 not road, 127 not scored
+GROUND_TRUTH_TOPIC = '/ground_truth/mask'  # mono8
+TRUTH = {ROAD: 255, NOT_ROAD: 0, NOT_SCORED: 127}  # its pixels, by the value of a label
 IMAGE_TYPES = (IMAGE, COMPRESSED_IMAGE)
 ANSWER = re.compile(r'.*/road_seg/(mask|confidence|overlay(/compressed)?)')  # of a road_seg_node
 
@@ -76,7 +79,7 @@ class Bag:
         # Files that were copied without their metadata.yaml can be read all the same.
         paths = [self.path]
         if self.path.is_dir() and not (self.path / 'metadata.yaml').is_file():
-            paths = sorted(p for p in self.path.iterdir() if p.suffix in BAG_SUFFIXES)
+            paths = list_files(self.path, BAG_SUFFIXES)
             if not paths:
                 raise BagError(f'{source} is not a rosbag2: it holds no {", ".join(BAG_SUFFIXES)}')
         self._stack = contextlib.ExitStack()

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from road_seg_ros import openmp
-from road_seg_ros.arguments import height_by_width, positive, whole_number
+from road_seg_ros.arguments import height_by_width, new_file, positive, whole_number
 from road_seg_ros.benchmark import (
     chart,
     growth,
@@ -274,8 +274,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--seconds', type=positive, default=20.0, help='at each rate, default 20', metavar='S'
     )
-    parser.add_argument('--json', type=Path, help='write the figures to this file')
-    parser.add_argument('--chart', type=Path, help='draw them to this PNG file')
+    parser.add_argument('--json', type=new_file, help='write the figures to this file')
+    parser.add_argument('--chart', type=new_file, help='draw them to this PNG file')
     return parser
 
 
@@ -294,8 +294,6 @@ def main(arguments: list[str] | None = None) -> int:
             raise UsageError('--chart does not go with --transport, which has nothing to draw')
         if args.chart:
             chart.check(args.chart)
-        for path in filter(None, (args.json, args.chart)):
-            path.parent.mkdir(parents=True, exist_ok=True)
         here, before = machine.this_machine(), machine.load()
         report = args.measure(args)
         loads = [before, machine.load()]
