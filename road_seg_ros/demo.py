@@ -109,8 +109,8 @@ class DemoNode(Node):
 
     def complete_report(self) -> None:
         """Add to the report what the node says of itself."""
-        self._report.dropped_by_node = self.client.dropped
-        self._report.rejected_by_node = self.client.rejected
+        self._report.dropped_by_node = self.client.count('dropped')
+        self._report.rejected_by_node = self.client.count('rejected')
         values = self.client.values
         if 'device' in values:  # not once it has unloaded the model
             parts = (values['device'], values['engine'], values['precision'])

@@ -8,6 +8,8 @@ Recognition", 2014.
 
 from __future__ import annotations
 
+import dataclasses
+
 import torch
 from torch import nn
 from torch.nn import functional
@@ -36,9 +38,7 @@ class FCN8(nn.Module):
     ) -> None:
         super().__init__()
         architecture = Architecture(width, head, classes)
-        self.width = width
-        self.head_name = head
-        self.classes = classes
+        self.architecture = dataclasses.asdict(architecture)  # the arguments that build it again
 
         blocks = architecture.blocks()
         self.features = _vgg16_features(blocks)  # torchvision's indices: features.0 .. features.30
@@ -52,11 +52,6 @@ class FCN8(nn.Module):
         self.upsample7 = _upsampling(classes, *UPSAMPLING['upsample7'])
         self.upsample4 = _upsampling(classes, *UPSAMPLING['upsample4'])
         self.upsample3 = _upsampling(classes, *UPSAMPLING['upsample3'])
-
-    @property
-    def architecture(self) -> dict[str, float | int | str]:
-        """The arguments that build this network again: width, head, classes."""
-        return {'width': self.width, 'head': self.head_name, 'classes': self.classes}
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """

@@ -240,8 +240,8 @@ def evaluate(
         _await_answers(examiner, process)
         _await_diagnostics(examiner, process)
         client = examiner.client
-        result.dropped, result.rejected = client.dropped, client.rejected
-        result.errors, result.node = client.errors, client.values
+        result.dropped, result.rejected = client.count('dropped'), client.count('rejected')
+        result.errors, result.node = client.count('errors'), client.values
         result.unlabelled = labelled_images.unlabelled
     return result
 

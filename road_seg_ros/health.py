@@ -85,10 +85,10 @@ class Health:
                 self._unanswered_since = self._last_received
             self._input_rate.tick()
 
-    def image_dropped(self) -> None:
-        """An image was overtaken by a newer one, or by the end of the node's work."""
+    def images_dropped(self, count: int) -> None:
+        """So many images were overtaken by newer ones, or by the end of the node's work."""
         with self._lock:
-            self.dropped += 1
+            self.dropped += count
 
     def image_too_old(self, reason: str) -> None:
         """An image was dropped for its age."""
@@ -122,8 +122,8 @@ class Health:
             self.last_error = reason
             return self.errors_in_a_row
 
-    def activated(self) -> None:
-        """The node starts to wait for images."""
+    def begin_anew(self) -> None:
+        """The node starts to wait for images, or has stopped to; earlier trouble is over."""
         with self._lock:
             self._since = self._clock()
             self._last_received = None

@@ -21,13 +21,13 @@ class LatestFrame(Generic[Frame]):
         """Whether `close` was called: whoever still works on a frame may forget its result."""
         return self._closed
 
-    def put(self, frame: Frame) -> bool:
-        """Store a frame. Returns True if it overtook one that was never taken."""
+    def put(self, frame: Frame) -> int:
+        """Store a frame. Returns how many it overtook that were never taken: 0 or 1."""
         with self._condition:
-            overtook = self._frame is not None
+            overtaken = self.clear()
             self._frame = frame
             self._condition.notify()
-            return overtook
+            return overtaken
 
     def take(self) -> Frame | None:
         """Wait for a frame and remove it. None once closed."""
@@ -36,13 +36,13 @@ class LatestFrame(Generic[Frame]):
             frame, self._frame = self._frame, None
             return None if self._closed else frame
 
-    def clear(self) -> bool:
-        """Forget a frame that waits. Returns whether there was one."""
+    def clear(self) -> int:
+        """Forget a frame that waits. Returns how many there were: 0 or 1."""
         with self._condition:
             waited, self._frame = self._frame is not None, None
-            return waited
+            return int(waited)
 
-    def close(self) -> bool:
+    def close(self) -> int:
         """Do as `clear` does, wake whoever waits, and let `take` return None from now on."""
         with self._condition:
             self._closed = True

@@ -150,7 +150,7 @@ class RoadSegNode(LifecycleNode):
         """Answer images from now on."""
         result = super().on_activate(state)
         self._outputs.publish_label_info()
-        self._health.activated()
+        self._health.begin_anew()
         self._broken = False
         self._active = True
         return result
@@ -158,7 +158,7 @@ class RoadSegNode(LifecycleNode):
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop answering; the model stays loaded."""
         self._active = False
-        self._forget(self._frames.clear())
+        self._health.images_dropped(self._frames.clear())
         if self._broken:
             return TransitionCallbackReturn.ERROR
         return super().on_deactivate(state)
@@ -166,7 +166,7 @@ class RoadSegNode(LifecycleNode):
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Free the model and close the topics."""
         self._release()
-        self._health.activated()  # nothing fails any more
+        self._health.begin_anew()  # nothing fails any more
         return super().on_cleanup(state)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -182,7 +182,7 @@ class RoadSegNode(LifecycleNode):
 
     def _release(self) -> None:
         self._active = False
-        self._forget(self._frames.close())
+        self._health.images_dropped(self._frames.close())
         if self._thread is not None:
             self._thread.join(JOIN_TIMEOUT_S)  # closes the segmenter; one that hangs keeps it
             self._thread = None
@@ -202,12 +202,7 @@ class RoadSegNode(LifecycleNode):
         if not self._active or not self._enabled:
             return
         self._health.image_received(missed)
-        if self._frames.put(message):
-            self._health.image_dropped()
-
-    def _forget(self, waited: bool) -> None:
-        if waited:
-            self._health.image_dropped()
+        self._health.images_dropped(self._frames.put(message))
 
     def _run_inference(self) -> None:
         # This thread's own: configure makes new ones.
@@ -219,7 +214,7 @@ class RoadSegNode(LifecycleNode):
                 if self.context.ok() and self._active and not frames.closed:
                     self._inference_failed(error)
                 else:
-                    self._health.image_dropped()
+                    self._health.images_dropped(1)
         segmenter.close()  # here, where nothing else uses it
 
     def _answer(self, message: Any, frames: LatestFrame[Any]) -> None:
@@ -243,11 +238,11 @@ class RoadSegNode(LifecycleNode):
         outputs = self._outputs
         tint = None
         if outputs.wants_overlay():
-            tint = Tint(tuple(settings.overlay_color), settings.overlay_alpha)
+            tint = Tint(settings.overlay_color, settings.overlay_alpha)
         result = segmenter.submit(image, outputs.wants_confidence(), tint)()
         inference_ms = 1e3 * (time.perf_counter() - started)
         if frames.closed or not (self._active and self._enabled):  # meanwhile
-            self._health.image_dropped()
+            self._health.images_dropped(1)
             return
         outputs.publish(result, message.header)
         age_s = self._age_s(message)
@@ -276,9 +271,9 @@ class RoadSegNode(LifecycleNode):
         changed = request.data != self._enabled
         self._enabled = request.data
         if not self._enabled:
-            self._forget(self._frames.clear())
+            self._health.images_dropped(self._frames.clear())
         if changed and self._active:
-            self._health.activated()  # the wait for images begins anew
+            self._health.begin_anew()  # the wait for images begins anew
         response.success = True
         if not self._enabled:
             response.message = 'paused'

@@ -16,7 +16,7 @@ from road_seg_ros.node_process import NodeError
 
 RELIABLE = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
 COUNTERS = ('dropped', 'rejected', 'errors')
-ACTIVE = ('waiting', 'running', 'no image')  # how the diagnostics of an active node begin
+READY = ('waiting', 'running', 'no image')  # so begins the status of a node that would answer
 
 
 class NodeClient:
@@ -29,7 +29,7 @@ class NodeClient:
         self.values: dict[str, str] = {}  # of its diagnostics
         self._node = node
         self._outputs: list[str] = []
-        self._before: dict[str, int] | None = None  # its counters when it was first heard
+        self._before: dict[str, int] = {}  # its counters when it was first heard
         node.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, RELIABLE)
 
     def listen(self, output: str, callback: Callable[[Any], None], raw: bool = False) -> None:
@@ -39,15 +39,15 @@ class NodeClient:
         self._outputs.append(topic)
 
     def ready(self) -> bool:
-        """Whether the node is active and its outputs have been found."""
-        return self.status.startswith(ACTIVE) and all(
+        """Whether the node would answer an image, and its outputs have been found."""
+        return self.status.startswith(READY) and all(
             self._node.count_publishers(topic) > 0 for topic in self._outputs
         )
 
     @property
     def lost(self) -> int:
         """Return how many images it dropped, rejected or failed at since it was first heard."""
-        return self.dropped + self.rejected + self.errors
+        return sum(map(self.count, COUNTERS))
 
     @property
     def stopped(self) -> bool:
@@ -55,20 +55,9 @@ class NodeClient:
         without_model = self.heard > 0 and 'model' not in self.values
         return self.status.startswith('inactive') or without_model
 
-    @property
-    def errors(self) -> int:
-        """Return how many images it failed at since it was first heard."""
-        return self._counted('errors')
-
-    @property
-    def dropped(self) -> int:
-        """Return how many images it dropped since it was first heard."""
-        return self._counted('dropped')
-
-    @property
-    def rejected(self) -> int:
-        """Return how many images it rejected since it was first heard."""
-        return self._counted('rejected')
+    def count(self, counter: str) -> int:
+        """Return how far one of COUNTERS has come since the node was first heard."""
+        return int(self.values.get(counter, 0)) - self._before.get(counter, 0)
 
     def refuse_company(self, camera_topic: str) -> None:
         """Raise NodeError if another camera or another such node is there: they would mix."""
@@ -80,13 +69,10 @@ class NodeClient:
         if self._node.count_publishers(f'{self.name}/mask') > 1:
             raise NodeError(f'another node publishes {self.name}/mask already; {fix}')
 
-    def _counted(self, name: str) -> int:
-        return int(self.values.get(name, 0)) - (self._before or {}).get(name, 0)
-
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         if (report := read_reports(message).get(self.name)) is None:
             return
         self.heard += 1
         self.status, self.values = report.message, report.values
-        if self._before is None:
+        if self.heard == 1:
             self._before = {key: report.count(key) for key in COUNTERS}

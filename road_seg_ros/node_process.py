@@ -73,7 +73,6 @@ def wait_for_node(
     ready: Callable[[], bool],
     status: Callable[[], str],
     process: Process | None = None,
-    timeout_s: float = START_TIMEOUT_S,
 ) -> None:
     """
     Spin `node` until road_seg_node is `ready`.
@@ -83,13 +82,13 @@ def wait_for_node(
     """
     import rclpy  # here, for the benchmark to start where there is none
 
-    deadline = time.monotonic() + timeout_s
+    deadline = time.monotonic() + START_TIMEOUT_S
     while not ready():
         rclpy.spin_once(node, timeout_sec=0.1)
         if process is not None and process.poll() is not None:
             raise NodeError('road_seg_node ended at start; its message is above')
         if time.monotonic() > deadline:
             raise NodeError(
-                f'road_seg_node was not ready in {timeout_s:.0f} s; it says: '
+                f'road_seg_node was not ready in {START_TIMEOUT_S:.0f} s; it says: '
                 f'{status() or "nothing"}'
             )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from rclpy.lifecycle import LifecycleNode
+from rclpy.lifecycle import LifecycleNode, LifecyclePublisher
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from road_seg_ros import image_msgs
 from road_seg_ros.engines import Segmentation
+from road_seg_ros.pixels import class_confidence
 
 NOT_DRIVABLE, DRIVABLE = 0, 255  # values of the mask
 
@@ -30,7 +31,11 @@ class Outputs:
         self._overlay = create(Image, '~/overlay', IMAGE_QOS)
         self._overlay_jpeg = create(CompressedImage, '~/overlay/compressed', IMAGE_QOS)
         self._confidence = create(Image, '~/confidence', IMAGE_QOS)
-        self._publishers = [self._mask, self._overlay, self._overlay_jpeg, self._confidence]
+        self._class_confidence = create(Image, '~/class_confidence', IMAGE_QOS)
+        self._publishers = [
+            *(self._mask, self._confidence, self._class_confidence),
+            *(self._overlay, self._overlay_jpeg),
+        ]
         self._label_info = None
         try:
             from vision_msgs.msg import LabelInfo
@@ -56,13 +61,12 @@ class Outputs:
         self._label_info.publish(message)
 
     def wants_confidence(self) -> bool:
-        """Whether somebody subscribes to the confidence."""
-        return self._confidence.get_subscription_count() > 0
+        """Whether somebody subscribes to the confidence, of road or of the mask's class."""
+        return _is_wanted(self._confidence) or _is_wanted(self._class_confidence)
 
     def wants_overlay(self) -> bool:
         """Whether somebody subscribes to the overlay, as it is or compressed."""
-        publishers = self._overlay, self._overlay_jpeg
-        return any(publisher.get_subscription_count() for publisher in publishers)
+        return _is_wanted(self._overlay) or _is_wanted(self._overlay_jpeg)
 
     def publish(self, result: Segmentation, header: Header) -> None:
         """
@@ -72,15 +76,22 @@ class Outputs:
         """
         self._mask.publish(image_msgs.to_image(result.mask, 'mono8', header))
         if result.confidence is not None:
-            self._confidence.publish(image_msgs.to_image(result.confidence, 'mono8', header))
-        if result.overlay is None:
-            return
-        if self._overlay.get_subscription_count():
-            self._overlay.publish(image_msgs.to_image(result.overlay, 'bgr8', header))
-        if self._overlay_jpeg.get_subscription_count():
-            self._overlay_jpeg.publish(image_msgs.to_jpeg(result.overlay, header))
+            if _is_wanted(self._confidence):
+                self._confidence.publish(image_msgs.to_image(result.confidence, 'mono8', header))
+            if _is_wanted(self._class_confidence):
+                sure = class_confidence(result.confidence, result.mask)
+                self._class_confidence.publish(image_msgs.to_image(sure, 'mono8', header))
+        if result.overlay is not None:
+            if _is_wanted(self._overlay):
+                self._overlay.publish(image_msgs.to_image(result.overlay, 'bgr8', header))
+            if _is_wanted(self._overlay_jpeg):
+                self._overlay_jpeg.publish(image_msgs.to_jpeg(result.overlay, header))
 
     def close(self) -> None:
         """Destroy the publishers."""
         for publisher in self._publishers:
             self._node.destroy_lifecycle_publisher(publisher)
+
+
+def _is_wanted(publisher: LifecyclePublisher) -> bool:
+    return publisher.get_subscription_count() > 0

@@ -35,3 +35,13 @@ def threshold_mask(confidence: np.ndarray, threshold: float) -> np.ndarray:
     """
     level = threshold_level(threshold)
     return cv2.threshold(confidence, level - 1, 255, cv2.THRESH_BINARY)[1]  # above level - 1
+
+
+def class_confidence(confidence: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """
+    Return how sure the network is of the class in the mask, road or not.
+
+    confidence: uint8 (H, W), 255 x road probability; mask: uint8 (H, W), 255 for road, else 0.
+    Returns uint8 (H, W), 255 x the probability of that class.
+    """
+    return cv2.absdiff(confidence, cv2.bitwise_not(mask))

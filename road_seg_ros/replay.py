@@ -58,8 +58,10 @@ def main(arguments: list[str] | None = None) -> int:
     from road_seg_ros.bags.recorder import RecorderError
 
     own, ros_arguments = _split(sys.argv[1:] if arguments is None else arguments)
-    args = _parser().parse_args(own)
-    _check(args)
+    parser = _parser()
+    args = parser.parse_args(own)
+    if args.save and args.loop:
+        parser.error('--save ends with the bag, --loop never; leave out one of them')
     try:
         _run(args, ros_arguments, stop)
     except (BagError, QosError, PlayError, RecorderError) as error:
@@ -141,12 +143,6 @@ def _parser() -> argparse.ArgumentParser:
         help=f'whose results --save records, default {NODE}',
     )
     return parser
-
-
-def _check(args: argparse.Namespace) -> None:
-    """End the program with a message if a value cannot be used."""
-    if args.save and args.loop:
-        _parser().error('--save ends with the bag, --loop never; leave out one of them')
 
 
 def _split(arguments: list[str]) -> tuple[list[str], list[str]]:

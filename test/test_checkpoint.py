@@ -265,7 +265,7 @@ def test_the_default_model_ships_with_the_package() -> None:
     assert checkpoint.find('') == checkpoint.find(
         'package://road_seg_ros/weights/road_seg_compact.safetensors'
     )
-    assert network.width == 0.5
+    assert network.architecture['width'] == 0.5
     assert info.data_license.startswith('KITTI: CC BY-NC-SA 3.0')
     assert info.metrics['max_f'] >= 90.0
     assert checkpoint.find('').stat().st_size < 11e6

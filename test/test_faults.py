@@ -152,12 +152,13 @@ def test_a_flood_leaves_memory_flat_and_the_newest_image_answered(client: Client
 
 def test_viewers_may_come_and_go(node: RoadSegNode, client: Client, image: np.ndarray) -> None:
     masks = client.listen('mask')
-    kinds = {'overlay': Image, 'confidence': Image, 'mask': Image, 'overlay/compressed': None}
+    kinds = dict.fromkeys(('overlay', 'confidence', 'class_confidence', 'mask'), Image)
+    kinds['overlay/compressed'] = CompressedImage
     seen = dict.fromkeys(kinds, 0)
     for index in range(100):
         subscriptions = {
             topic: client.create_subscription(
-                kind or CompressedImage,
+                kind,
                 f'/road_seg/{topic}',
                 lambda _, topic=topic: seen.update({topic: seen[topic] + 1}),
                 (RELIABLE, BEST_EFFORT)[index % 2],

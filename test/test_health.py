@@ -38,7 +38,7 @@ def _situation(**changes: object) -> Situation:
 def test_waiting_for_the_first_image_becomes_a_warning_with_a_reason(
     health: Health, clock: FakeClock
 ) -> None:
-    health.activated()
+    health.begin_anew()
     situation = _situation(no_image_reason='nobody publishes')
     assert health.status(situation) == (OK, 'waiting for the first image')
     clock.now += 2.5
@@ -86,7 +86,7 @@ def test_an_old_error_does_not_hide_that_no_image_comes(health: Health, clock: F
 def test_images_that_are_all_refused_are_not_running(
     health: Health, clock: FakeClock, refuse: str
 ) -> None:
-    health.activated()
+    health.begin_anew()
     for _ in range(40):
         health.image_received()
         getattr(health, refuse)('bad step')
@@ -150,7 +150,7 @@ def test_latencies_are_median_and_95th_percentile(health: Health) -> None:
 
 def test_everything_is_counted(health: Health) -> None:
     health.image_received(missed=3)
-    health.image_dropped()
+    health.images_dropped(1)
     health.image_rejected('bad step')
     health.inference_failed('broken')
     values = health.values()

@@ -8,6 +8,7 @@ import cv2
 import pytest
 from builtin_interfaces.msg import Time
 from graph import RELIABLE, Client, ros, running_node, wait_for
+from lifecycle_msgs.msg import Transition
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
@@ -47,6 +48,7 @@ ARGUMENTS = {
         'image_topic': 'camera/image_raw',
         'input_transport': '',
         'use_sim_time': 'false',
+        'autostart': 'true',
         'bag': '',
         'respawn': 'false',
     },
@@ -59,7 +61,7 @@ ARGUMENTS = {
         'start': '0.0',
     },
 }
-BOOLEANS = ('rviz', 'respawn', 'use_sim_time', 'loop')
+BOOLEANS = ('rviz', 'respawn', 'use_sim_time', 'autostart', 'loop')
 
 
 @pytest.fixture
@@ -131,6 +133,24 @@ def test_compressed_images_are_taken_where_asked_for(
                 message = CompressedImage(format='jpeg', data=jpeg)
                 wait_for(lambda: camera.publish(message) or masks, 'a mask')
                 assert (masks[-1].height, masks[-1].width) == (94, 310)
+            assert process.returncode == 0
+        finally:
+            client.close()
+
+
+def test_the_node_waits_for_a_manager_where_asked_for(
+    environment: dict[str, str], tiny_model: Path
+) -> None:
+    with ros():
+        client = Client()
+        try:
+            arguments = ('autostart:=false', f'model_path:={tiny_model}', 'engine:=torch')
+            with launched('seg.launch.py', environment, *arguments) as process:
+                wait_for(lambda: client.statuses, 'the node', BUSY_S)
+                client.wait_for_status('inactive: lifecycle state unconfigured')
+                assert client.change_state(Transition.TRANSITION_CONFIGURE)
+                assert client.change_state(Transition.TRANSITION_ACTIVATE)
+                client.wait_for_status('waiting for the first image')
             assert process.returncode == 0
         finally:
             client.close()
@@ -239,7 +259,7 @@ def test_the_transport_profile_is_set_unless_the_user_chose(
         ({}, {'/road_seg/mask', '/road_seg/overlay', '/road_seg/overlay/compressed'}),
         (
             {'mask_topic': '/road', 'overlay_topic': 'view', 'namespace': 'car'},
-            {'/road', '/car/view', '/car/view/compressed', '/car/road_seg/confidence'},
+            {'/road', '/car/view', '/car/view/compressed', '/car/road_seg/class_confidence'},
         ),
     ],
 )
@@ -250,7 +270,7 @@ def test_the_topics_that_a_node_publishes_follow_the_arguments(
     [camera] = find_cameras('camera/image_raw', args['namespace'])
     found = published_topics(camera, args)
     assert published <= found
-    assert len(found) == 7
+    assert len(found) == 8
 
 
 def test_every_topic_that_a_node_publishes_is_known(tiny_model: Path) -> None:

@@ -90,19 +90,22 @@ def test_mask_keeps_the_header_and_size_of_its_image(
 def test_outputs_are_what_the_library_gives(
     node: RoadSegNode, client: Client, image: np.ndarray, tiny_model: Path
 ) -> None:
-    topics = {name: client.listen(name) for name in ('mask', 'confidence', 'overlay')}
+    names = ('mask', 'confidence', 'class_confidence', 'overlay')
+    topics = {name: client.listen(name) for name in names}
     jpegs = client.listen('overlay/compressed', CompressedImage)
     stamp = client.send(image)
     wait_for(lambda: all(topics.values()) and jpegs, 'every output')
     expected = RoadSegmenter.from_checkpoint(tiny_model, 'cpu', 'torch', 'fp32')(image)
-    mask, confidence, overlay = (topics[k][0] for k in ('mask', 'confidence', 'overlay'))
+    mask, confidence, sure, overlay = (topics[name][0] for name in names)
     np.testing.assert_array_equal(image_to_bgr(mask)[..., 0], expected.mask)
     np.testing.assert_array_equal(image_to_bgr(confidence)[..., 0], expected.confidence)
+    of_class = np.where(expected.mask, expected.confidence, 255 - expected.confidence)
+    np.testing.assert_array_equal(image_to_bgr(sure)[..., 0], of_class)
     drawn = draw_overlay(image, expected.mask, (0, 255, 0), 0.5)
     np.testing.assert_array_equal(image_to_bgr(overlay), drawn)
-    assert (confidence.encoding, overlay.encoding) == ('mono8', 'bgr8')
+    assert (confidence.encoding, sure.encoding, overlay.encoding) == ('mono8', 'mono8', 'bgr8')
     assert np.abs(compressed_to_bgr(jpegs[0]).astype(int) - drawn).mean() < 8
-    for message in (mask, confidence, overlay, jpegs[0]):
+    for message in (mask, confidence, sure, overlay, jpegs[0]):
         assert message.header.stamp == stamp
 
 

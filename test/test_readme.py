@@ -52,7 +52,7 @@ def launch_rows(file: str) -> dict[str, str]:
 
 def launch_default(argument: Argument) -> str:
     """Return an argument's default as the README shows it."""
-    if argument.name in BY_NAME:
+    if argument.name in BY_NAME and not argument.default:
         return 'as `params_file` says'
     if argument.name == 'params_file':
         return '`config/seg.yaml` of the package'

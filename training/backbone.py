@@ -18,11 +18,13 @@ from road_seg_ros import checkpoint
 from road_seg_ros.checkpoint import Normalization
 from road_seg_ros.fcn8 import FCN8
 
+# torchvision's own, for most of its weights.
+IMAGENET = Normalization(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 # What each kind of pretrained weights expects of its images.
 NORMALIZATIONS = {
     'imagenet_features': Normalization(),  # RGB * 255 - mean, as the original Caffe weights
-    'imagenet_v1': Normalization(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
-    'random': Normalization(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
+    'imagenet_v1': IMAGENET,
+    'random': IMAGENET,
 }
 # The names that torchvision knows them by.
 DOWNLOADS = {'imagenet_features': 'IMAGENET1K_FEATURES', 'imagenet_v1': 'IMAGENET1K_V1'}
@@ -112,7 +114,8 @@ def load_vgg16(network: FCN8, weights: Mapping[str, torch.Tensor]) -> None:
         layer.weight.copy_(taken * gain[:, None, None, None])
         layer.bias.copy_(bias[strongest])
         kept = strongest
-    if network.head_name == 'fc4096' and network.width == 1 and 'classifier.0.weight' in weights:
+    is_original = network.architecture['head'] == 'fc4096' and network.architecture['width'] == 1
+    if is_original and 'classifier.0.weight' in weights:
         for theirs, ours in FULLY_CONNECTED.items():
             kernel, bias = _take(weights, theirs, dimensions=2)
             layer = network.get_submodule(ours)

@@ -87,12 +87,12 @@ def warn_of_seen_images(settings: TrainingConfig, files: Files, pairs: Sequence[
     validating = pairs  # each in one of the folds
     if settings.fold >= 0:
         validating = split_fold(pairs, settings.folds, settings.fold)[1]
-    names = {_data_name(files, pairs), *(('KITTI Road',) if has_kitti(pairs) else ())}
+    same_data = {_data_name(files, pairs), *(('KITTI Road',) if has_kitti(pairs) else ())}
     for option, info in _parents(files).items():
         known = seen_together([info], (settings.folds, settings.fold))
         if seen := seen_among(validating, known):
             some = f'{len(seen)} of the {len(validating)} images that validate here'
-        elif names & known:
+        elif same_data & known:
             some = 'other folds of these images, so on some that validate here'
         else:
             continue

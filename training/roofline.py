@@ -251,7 +251,8 @@ def main(arguments: list[str] | None = None) -> int:
     parts = count(network, size, part_of_fcn8(network))
     peak = measure_peak(device)
     print(f'{machine.this_machine().describe()}\n\n{peak_table(peak)}\n')
-    print(f'FCN-8 width {network.width} head {network.head_name} at {size[0]}x{size[1]}\n')
+    described = 'width {width} head {head}'.format(**network.architecture)
+    print(f'FCN-8 {described} at {size[0]}x{size[1]}\n')
     print(floor_table(parts, peak))
     if args.json:
         data = {'parts': {n: vars(w) for n, w in parts.items()}, 'peak': vars(peak)}

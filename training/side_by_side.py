@@ -33,15 +33,15 @@ from road_seg_ros.benchmark import machine, samples
 from road_seg_ros.benchmark.samples import Choice, Model
 from road_seg_ros.benchmark.tables import percentiles
 from road_seg_ros.benchmark.timing import Durations, interleave, timed
-from road_seg_ros.checkpoint import InputSize, ModelInfo, Normalization
+from road_seg_ros.checkpoint import InputSize, ModelInfo
 from road_seg_ros.engines.devices import pick_device
 from road_seg_ros.fcn8 import FCN8
 from road_seg_ros.pixels import resize, threshold_mask
 from training import onnx_file, roofline
+from training.backbone import IMAGENET
 from training.exportable import make_exportable
 
 TORCHVISION = ('fcn_resnet50', 'deeplabv3_mobilenet_v3_large', 'lraspp_mobilenet_v3_large')
-IMAGENET = Normalization(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 LAYOUT = 'uint8_nhwc_bgr'  # of the export
 
 Mask = Callable[[np.ndarray], np.ndarray]  # uint8 (H, W, 3) BGR -> uint8 (H, W), 0 or 255

@@ -141,7 +141,8 @@ class Player:
         for topic in topics:
             qos = overrides.get(topic.name) or recorded_profile(topic)
             try:
-                self.publishers[topic] = _publisher(node, topic, qos)
+                message_type = find_message_type(topic.type)
+                self.publishers[topic] = node.create_publisher(message_type, topic.name, qos)
             except Exception as error:  # rclpy's own differ between distributions
                 self.skipped[topic] = str(error) or repr(error)
         if not self.publishers:
@@ -298,11 +299,3 @@ def mean_period_ns(bag: Bag, topics: Iterable[Topic]) -> int:
     """Return the mean time between two messages of the busiest of the topics; 0 without two."""
     busiest = max((topic.count for topic in topics), default=0)
     return round((bag.end_ns - bag.start_ns) / (busiest - 1)) if busiest > 1 else 0
-
-
-def _publisher(node: Node, topic: Topic, qos: QoSProfile) -> Publisher:
-    try:
-        message_type = find_message_type(topic.type)
-    except LookupError as error:
-        raise PlayError(str(error)) from error
-    return node.create_publisher(message_type, topic.name, qos)

@@ -27,7 +27,7 @@ POLICIES = {
     'liveliness': LivelinessPolicy,
 }
 DURATIONS = ('deadline', 'lifespan', 'liveliness_lease_duration')
-VAGUE = ('system_default', 'unknown', 'best_available')  # recorded, they say nothing
+VAGUE = ('system_default', 'best_available')  # recorded, they say nothing
 
 
 class QosError(ValueError):

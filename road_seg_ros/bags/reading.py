@@ -24,7 +24,9 @@ BAG_SUFFIXES = ('.mcap', '.db3')
 GROUND_TRUTH_TOPIC = '/ground_truth/mask'  # mono8
 TRUTH = {ROAD: 255, NOT_ROAD: 0, NOT_SCORED: 127}  # its pixels, by the value of a label
 IMAGE_TYPES = (IMAGE, COMPRESSED_IMAGE)
-ANSWER = re.compile(r'.*/road_seg/(mask|confidence|overlay(/compressed)?)')  # of a road_seg_node
+ANSWER = re.compile(
+    r'.*/road_seg/(mask|(class_)?confidence|overlay(/compressed)?)'
+)  # of a road_seg_node
 
 
 class BagError(ValueError):

@@ -86,20 +86,17 @@ def measure_engines(args: argparse.Namespace) -> Report:
         *([tables.startup_table(startups)] if startups else []),
         *([_list_missing(missing)] if missing else []),
     ]
+    ratios = tables.ratios({name: result.whole.median for name, result in found.items()})
     data = {
         'model': info.describe(),
         'images': images.description,
         'engines': {
             name: {
                 **dataclasses.asdict(result),
-                'times_reference': ratio,
+                'times_reference': ratios[name],
                 'startup': dataclasses.asdict(startups[name]) if name in startups else None,
             }
-            for (name, result), ratio in zip(
-                found.items(),
-                tables.ratios({n: r.whole.median for n, r in found.items()}).values(),
-                strict=True,
-            )
+            for name, result in found.items()
         },
         'missing': missing,
     }

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from statistics import median
 
 import numpy as np
 
@@ -58,18 +59,13 @@ def measure(model: Model, choice: Choice, times: int) -> Startup:
     The first start, which brings files into memory and fills caches, is one more and not counted.
     """
     found = [_start(model, choice) for _ in range(times + 1)][1:]
-    stages = {
-        name: float(np.median([startup.stages_s[name] for startup in found]))
-        for name in found[0].stages_s
-    }
-    resident, peak = (
-        float(np.median([getattr(startup, name) for startup in found]))
-        for name in ('resident_mb', 'peak_mb')
+    stages = {name: median(start.stages_s[name] for start in found) for name in found[0].stages_s}
+    return Startup(
+        stages,
+        resident_mb=median(start.resident_mb for start in found),
+        peak_mb=median(start.peak_mb for start in found),
+        gpu_mb=None if found[0].gpu_mb is None else median(start.gpu_mb for start in found),
     )
-    gpu = None
-    if found[0].gpu_mb is not None:
-        gpu = float(np.median([startup.gpu_mb for startup in found]))
-    return Startup(stages, resident, peak, gpu)
 
 
 def _start(model: Model, choice: Choice) -> Startup:

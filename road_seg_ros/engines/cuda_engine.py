@@ -14,7 +14,7 @@ import math
 import time
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -71,16 +71,10 @@ class CudaEngine:
         RuntimeError if two are under way already, or after `close`. EngineError if the device's
         memory does not suffice.
         """
-        slot = self._free_slot()
-        layout = Layout.of(image, wanted)
-        try:
-            plan = self._plan(slot, layout)
+        with self._planned(image, wanted) as (slot, plan):
             plan.host_inputs.write(image, wanted)
             slot.lane.queue(plan.upload, plan.work, plan.download)
-        except RuntimeError as error:
-            slot.forget(layout)
-            raise self._explained(error, str(layout)) from error
-        return slot.take(_UnderWay(slot.lane, functools.partial(self._read, plan)))
+        return slot.hold(_UnderWay(slot.lane, functools.partial(self._read, plan)))
 
     @torch.inference_mode()
     def stage_times(self, image: np.ndarray, wanted: Wanted) -> dict[str, float]:
@@ -91,14 +85,8 @@ class CudaEngine:
         upsample_and_threshold, overlay (if wanted) and download are the device's. Errors as for
         `submit`.
         """
-        slot = self._free_slot()
-        layout = Layout.of(image, wanted)
-        try:
-            plan = self._plan(slot, layout)
+        with self._planned(image, wanted) as (slot, plan):
             stages = plan.captured_stages(slot.lane)
-        except RuntimeError as error:
-            slot.forget(layout)
-            raise self._explained(error, str(layout)) from error
         times = {'copy_in': _host_ms(lambda: plan.host_inputs.write(image, wanted))}
         for name, task in {'upload': plan.upload, **stages, 'download': plan.download}.items():
             times[name] = slot.lane.time_ms(task)
@@ -116,6 +104,17 @@ class CudaEngine:
         self._slots = []
         self._pipeline = None
         self._free_unused()
+
+    @contextlib.contextmanager
+    def _planned(self, image: np.ndarray, wanted: Wanted) -> Iterator[tuple[_Slot, _Plan]]:
+        """Yield a free slot and its plan for an image; an error in the block costs the plan."""
+        slot = self._free_slot()
+        layout = Layout.of(image, wanted)
+        try:
+            yield slot, self._plan(slot, layout)
+        except RuntimeError as error:
+            slot.forget(layout)
+            raise self._explained(error, str(layout)) from error
 
     def _free_slot(self) -> _Slot:
         if not self._slots:
@@ -231,7 +230,7 @@ class _Slot:
         image = self._image()
         return image is None or image.taken
 
-    def take(self, image: _UnderWay) -> _UnderWay:
+    def hold(self, image: _UnderWay) -> _UnderWay:
         """Keep the slot for an image, and return that."""
         self._image = weakref.ref(image)
         return image

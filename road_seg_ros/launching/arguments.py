@@ -61,6 +61,12 @@ SEG = (
         'Take the time from /clock, as with bag; false leaves it to params_file.',
         BOOL,
     ),
+    Argument(
+        'autostart',
+        'true',
+        'false: the nodes wait for a lifecycle manager; true leaves it to params_file.',
+        BOOL,
+    ),
     _RVIZ,
     _BAG,
     Argument(

@@ -23,7 +23,10 @@ from road_seg_ros.resources import find_resource
 from road_seg_ros.transport import profile_environment
 
 # What a node publishes beside the outputs that arguments name.
-OTHER_OUTPUTS = ('~/confidence', '~/label_info', '~/transition_event', '/diagnostics')
+OTHER_OUTPUTS = (
+    *('~/confidence', '~/class_confidence', '~/label_info'),
+    *('~/transition_event', '/diagnostics'),
+)
 
 
 def describe(arguments: Sequence[Argument]) -> LaunchDescription:
@@ -57,6 +60,8 @@ def start(context: LaunchContext, arguments: Sequence[Argument]) -> list[LaunchD
         _require_rviz()
     parameters: dict[str, object] = {**_given_parameters(args)}
     bag = args['bag']
+    if args.get('autostart') == 'false':
+        parameters['autostart'] = False
     # Only where asked for: params_file may say it too.
     if args.get('use_sim_time') == 'true' or bag:
         parameters['use_sim_time'] = True
