@@ -22,6 +22,11 @@ def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return cv2.resize(image, (width, height), interpolation=interpolation)
 
 
+def resize_label(label: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resize a label or mask, uint8 (H, W), to size, (height, width), without interpolation."""
+    return cv2.resize(label, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+
+
 def threshold_level(threshold: float) -> int:
     """Return the smallest 8-bit confidence, 0..255, that a threshold (0..1) calls road."""
     return math.ceil(threshold * 255 - 1e-9)  # less a hair, for thresholds like 3 / 255

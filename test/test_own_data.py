@@ -75,6 +75,26 @@ def test_pairs_are_found_and_mean_the_same(folders: tuple[Path, Path], tmp_path:
         assert (label[10:] == ROAD).all()
 
 
+def test_wide_pairs_are_shrunk_together(tmp_path: Path, capsys, monkeypatch) -> None:
+    images, masks = tmp_path / 'images', tmp_path / 'masks'
+    images.mkdir()
+    masks.mkdir()
+    for name, width in (('1', 400), ('2', 60)):
+        mask = np.zeros((width // 2, width), np.uint8)
+        mask[:, width // 4 :] = 255
+        cv2.imwrite(str(masks / f'{name}.png'), mask)
+        cv2.imwrite(str(images / f'{name}.jpg'), np.dstack([mask] * 3))
+    monkeypatch.setattr(own_data, 'MUCH_GB', 1e-5)
+    assert _bring_in((images, masks), tmp_path / 'out', '--max-width', '100') == 0
+    wide, narrow = (pair.read() for pair in find_pairs(tmp_path / 'out'))
+    for (image, label), shape in ((wide, (50, 100)), (narrow, (30, 60))):
+        assert label.shape == shape
+        expected = np.arange(shape[1]) >= shape[1] // 4
+        assert ((label == ROAD) == expected).all()
+        assert np.abs(image[..., 0] - 255.0 * expected).max() < 25
+    assert 'training keeps 0 GB of pixels in memory; --max-width 1280' in capsys.readouterr().out
+
+
 def test_without_a_value_for_it_everything_is_scored(folders, tmp_path: Path) -> None:
     assert _bring_in(folders, tmp_path / 'out') == 0
     assert set(np.unique(find_pairs(tmp_path / 'out')[0].read_label())) == {NOT_ROAD, ROAD}

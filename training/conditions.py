@@ -24,7 +24,7 @@ from tqdm import tqdm
 from road_seg_ros import markdown
 from road_seg_ros.arguments import new_file
 from road_seg_ros.metrics import RoadCounts
-from road_seg_ros.pixels import threshold_mask
+from road_seg_ros.pixels import resize_label, threshold_mask
 from road_seg_ros.segmenter import RoadSegmenter
 from training import augmentation, other_roads
 from training.dataset import Sample, render_synthetic
@@ -77,7 +77,7 @@ def small(image: np.ndarray, label: np.ndarray, rng: np.random.Generator) -> Sam
     """Return what a cheap camera of 480x360 pixels would give: cut, shrunk and compressed."""
     image, label = crop(4 / 3)(image, label, rng)
     image = cv2.resize(image, (480, 360), interpolation=cv2.INTER_AREA)
-    label = cv2.resize(label, (480, 360), interpolation=cv2.INTER_NEAREST_EXACT)
+    label = resize_label(label, (360, 480))
     jpeg = cv2.imencode('.jpg', image, (cv2.IMWRITE_JPEG_QUALITY, 50))[1]
     return cv2.imdecode(jpeg, cv2.IMREAD_COLOR), label
 

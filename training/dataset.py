@@ -17,7 +17,7 @@ from road_seg_ros.checkpoint import InputSize
 from road_seg_ros.engines.processor import available_cores
 from road_seg_ros.image_files import list_images, read_image
 from road_seg_ros.metrics import NOT_ROAD, NOT_SCORED, ROAD
-from road_seg_ros.pixels import resize
+from road_seg_ros.pixels import resize, resize_label
 from training import augmentation, other_roads
 from training.config import MOVING_CAMERAS, TrainingConfig
 from training.process import Process
@@ -164,9 +164,7 @@ def _choose_workers(settings: TrainingConfig, process: Process) -> int:
 
 
 def _resize(image: np.ndarray, label: np.ndarray, size: tuple[int, int]) -> Sample:
-    return resize(image, size), cv2.resize(
-        label, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT
-    )
+    return resize(image, size), resize_label(label, size)
 
 
 def _chw(image: np.ndarray) -> torch.Tensor:

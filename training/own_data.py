@@ -2,11 +2,13 @@
 Bring your own images and masks into the layout that training and evaluation read.
 
     python -m training.own_data --images DIR --masks DIR --out DIR [--not-scored 128]
+                                [--max-width 1280]
 
 An image `street 7.jpg` and its mask `street 7.png` have the same name but for the ending. A mask
 is a grey PNG of 8 bits: 0 is not road, the value of --not-scored is neither trained on nor
-counted, everything else is road. OUT becomes a folder for --data, and OUT/names.csv says which
-image has which number there; nothing in it is overwritten.
+counted, everything else is road. Pairs wider than --max-width are shrunk to it. OUT becomes a
+folder for --data, and OUT/names.csv says which image has which number there; nothing in it is
+overwritten.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from road_seg_ros.arguments import whole_number
 from road_seg_ros.image_files import (
     IMAGE_SUFFIXES,
     SourceError,
@@ -34,11 +37,14 @@ from road_seg_ros.image_files import (
 )
 from road_seg_ros.kitti import write_label
 from road_seg_ros.metrics import NOT_ROAD, NOT_SCORED, ROAD
+from road_seg_ros.pixels import resize, resize_label
 from training import config
 from training.kitti_road import require_none_bad
 
 CATEGORY = 'own'
 PARTS = ('names.csv', 'training')  # of OUT
+BYTES_A_PIXEL = 4  # of image and label, as training keeps them
+MUCH_GB = 4.0
 RECIPE = Path(__file__).parent / 'configs' / 'compact.yaml'
 
 
@@ -60,19 +66,33 @@ class Summary:
         shares = {value: 100 * n / sum(self.pixels.values()) for value, n in self.pixels.items()}
         typical = np.median(self.shapes, axis=0).round().astype(int).tolist()
         height, width = config.read(RECIPE).input_size.fit(*typical)
-        return (
+        lines = [
             f'{len(self.shapes)} images; of their pixels {shares[ROAD]:.1f} % are road, '
-            f'{shares[NOT_ROAD]:.1f} % not road and {shares[NOT_SCORED]:.1f} % not scored\n'
-            f'train with input_height={height} input_width={width}: their shape'
-        )
+            f'{shares[NOT_ROAD]:.1f} % not road and {shares[NOT_SCORED]:.1f} % not scored',
+            f'train with input_height={height} input_width={width}: their shape',
+        ]
+        decoded_gb = BYTES_A_PIXEL * sum(self.pixels.values()) / 1e9
+        if decoded_gb > MUCH_GB:
+            lines.append(
+                f'training keeps {decoded_gb:.0f} GB of pixels in memory; --max-width 1280 leaves '
+                'less, of which the network sees all'
+            )
+        return '\n'.join(lines)
 
 
-def bring_in(images: Path, masks: Path, out: Path, not_scored: int | None = None) -> Summary:
+def bring_in(
+    images: Path,
+    masks: Path,
+    out: Path,
+    not_scored: int | None = None,
+    max_width: int | None = None,
+) -> Summary:
     """
     Write OUT/training/image_2 and gt_image_2, and OUT/names.csv, and return what they hold.
 
-    The images are copied as they are and numbered in their names' order (2 before 10), so that
-    neighbours in time stay neighbours and fall into the same fold. SourceError on images without
+    The images are numbered in their names' order (2 before 10), so that neighbours in time stay
+    neighbours and fall into the same fold, and copied as they are; those wider than max_width
+    pixels are shrunk, area-averaged, and become PNGs. SourceError on images without
     a mask, masks of another size or kind, a not_scored that no mask has, images that Exif turns,
     or an OUT that has data already.
     """
@@ -90,7 +110,7 @@ def bring_in(images: Path, masks: Path, out: Path, not_scored: int | None = None
             raise SourceError(f'{out} has a {part} already; choose another --out')
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out) as unfinished:
-        summary = _write(image_paths, mask_paths, Path(unfinished), not_scored)
+        summary = _write(image_paths, mask_paths, Path(unfinished), not_scored, max_width)
         for part in PARTS:
             (Path(unfinished) / part).rename(out / part)
     return summary
@@ -101,6 +121,7 @@ def _write(
     mask_paths: Mapping[str, Path],
     out: Path,
     not_scored: int | None,
+    max_width: int | None,
 ) -> Summary:
     folders = [out / 'training' / 'image_2', out / 'training' / 'gt_image_2']
     for folder in folders:
@@ -114,13 +135,18 @@ def _write(
         try:
             mask = _read_mask(mask_path)
             label = _label_of(mask, mask_path, not_scored)
-            _check_image(image_path, label)
+            image = _read_image(image_path, label)
         except SourceError as error:
             errors.append(str(error))
             continue
         values.update(np.unique(mask).tolist())
+        if max_width is not None and label.shape[1] > max_width:
+            image, label = _shrunk(image, label, max_width)
+            if not cv2.imwrite(str(folders[0] / f'{name}.png'), image):
+                raise OSError(f'{folders[0]} cannot be written to')
+        else:
+            shutil.copyfile(image_path, folders[0] / f'{name}{image_path.suffix.lower()}')
         summary.add(label)
-        shutil.copyfile(image_path, folders[0] / f'{name}{image_path.suffix.lower()}')
         write_label(folders[1] / f'{CATEGORY}_road_{index:06d}.png', label)
     require_none_bad(errors, len(rows))
     if not_scored is not None and not_scored not in values:
@@ -137,8 +163,13 @@ def _some(values: list[int]) -> str:
     return ', '.join(map(str, values[:10])) + (', ...' if len(values) > 10 else '')
 
 
-def _check_image(path: Path, label: np.ndarray) -> None:
-    """Raise SourceError if an image cannot be decoded, is turned, or not as large as its label."""
+def _shrunk(image: np.ndarray, label: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
+    height = max(1, round(label.shape[0] * width / label.shape[1]))
+    return resize(image, (height, width)), resize_label(label, (height, width))
+
+
+def _read_image(path: Path, label: np.ndarray) -> np.ndarray:
+    """Return an image. SourceError if it is none, is turned, or not as large as its label."""
     image = read_image(path)
     if is_turned(np.fromfile(path, np.uint8)):
         raise SourceError(
@@ -150,6 +181,7 @@ def _check_image(path: Path, label: np.ndarray) -> None:
             f'{path} is {image.shape[1]}x{image.shape[0]} and not as large as its mask, '
             f'{label.shape[1]}x{label.shape[0]}'
         )
+    return image
 
 
 def _by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
@@ -200,9 +232,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument('--masks', type=Path, required=True, help='a mask for each of them')
     parser.add_argument('--out', type=Path, required=True, help='folder to write')
     parser.add_argument('--not-scored', type=int, help='mask value of what nobody labelled')
+    parser.add_argument(
+        '--max-width', type=whole_number(32), metavar='PX', help='shrink what is wider to this'
+    )
     args = parser.parse_args(arguments)
     try:
-        summary = bring_in(args.images, args.masks, args.out, args.not_scored)
+        summary = bring_in(args.images, args.masks, args.out, args.not_scored, args.max_width)
     except (SourceError, OSError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
