@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from straight_camera import CALIBRATION, seen_from_above
 
 from road_seg_ros import checkpoint
 from road_seg_ros.metrics import NOT_ROAD, NOT_SCORED, ROAD, RoadCounts
@@ -35,16 +36,6 @@ KEYS = {
 
 
 THRESHOLD = 0.41
-
-# A camera 1.6 m above the road that looks straight ahead: a point of the road at (x, z) is at
-# pixel (FOCAL * x / z + CENTER_U, FOCAL * 1.6 / z + CENTER_V). Odd numbers, so that no point lies
-# on the border of two pixels, where rounding errors would decide.
-FOCAL, CENTER_U, CENTER_V = 180.3719, 155.1373, 40.2917
-CALIBRATION = f"""\
-P2: {FOCAL} 0 {CENTER_U} 0 0 {FOCAL} {CENTER_V} 0 0 0 1 0
-R0_rect: 1 0 0 0 1 0 0 0 1
-Tr_cam_to_road: 1 0 0 0 0 1 0 -1.6 0 0 1 0
-"""
 
 
 def _arguments(model: Path, data: Path, *more: str | Path) -> list[str]:
@@ -86,19 +77,6 @@ def calibrated(kitti_like: Path, tmp_path: Path) -> Path:
     for pair in find_pairs(folder):
         pair.calibration_path.write_text(CALIBRATION)
     return folder
-
-
-def _look_up(picture: np.ndarray, outside: int) -> np.ndarray:
-    """Return the bird's-eye view that the camera above gives, row by row."""
-    height, width = picture.shape
-    seen = np.full((800, 400), outside, np.uint8)
-    x = np.linspace(-9.975, 9.975, 400)
-    for row in range(800):
-        z = 45.975 - 0.05 * row
-        u, v = FOCAL * x / z + CENTER_U, FOCAL * 1.6 / z + CENTER_V
-        shown = (u >= 1) & (u <= width) & (1 <= v <= height)
-        seen[row, shown] = picture[int(v) - 1, u[shown].astype(int) - 1]
-    return seen
 
 
 def test_json_has_every_category_and_score(outputs: tuple[dict, Path], model: Path) -> None:
@@ -158,9 +136,9 @@ def test_birds_eye_scores_are_those_of_the_road_in_metres(
 ) -> None:
     counts: dict[str, list[RoadCounts]] = {'um': [], 'umm': [], 'uu': []}
     for pair in find_pairs(calibrated):
-        confidence = _look_up(segmenter(pair.read_image()).confidence, outside=0)
+        confidence = seen_from_above(segmenter(pair.read_image()).confidence, outside=0)
         image_counts = RoadCounts()
-        image_counts.add(confidence, _look_up(pair.read_label(), outside=NOT_SCORED))
+        image_counts.add(confidence, seen_from_above(pair.read_label(), outside=NOT_SCORED))
         counts[pair.category].append(image_counts)
     path = tmp_path / 'scores.json'
     assert evaluate.main(_arguments(model, calibrated, '--json', path)) == 0

@@ -19,7 +19,7 @@ from road_seg_ros import checkpoint
 from road_seg_ros.checkpoint import ModelInfo
 from road_seg_ros.image_files import SourceError
 from road_seg_ros.metrics import ROAD
-from road_seg_ros.pixels import threshold_mask
+from road_seg_ros.pixels import resize_label, threshold_mask
 from training.calibration import move_threshold
 from training.config import ConfigError
 from training.error_pictures import draw_errors
@@ -149,7 +149,7 @@ class Pictures(Callback):
             return
         image, label = _bgr(batch[0][0]), batch[1][0].cpu().numpy()
         size = image.shape[1::-1]
-        label = cv2.resize(label, size, interpolation=cv2.INTER_NEAREST_EXACT)
+        label = resize_label(label, image.shape[:2])
         mask = cv2.resize(threshold_mask(outputs, 0.5), size, interpolation=cv2.INTER_AREA)
         picture = draw_errors(image, mask, label)
         self._show(trainer, f'validation/{batch_idx // every}', picture)
