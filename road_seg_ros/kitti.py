@@ -70,7 +70,8 @@ class CalibrationFile:
             lines = _read_lines(path)
         except OSError as error:
             raise SourceError(f'{path} cannot be read: {error.strerror}') from error
-        self._lines = dict(line.split(':', 1) for line in lines if ':' in line)
+        parts = (line.partition(':') for line in lines)
+        self._lines = {name.strip(): text for name, colon, text in parts if colon}
 
     def __contains__(self, name: str) -> bool:
         return name in self._lines
