@@ -107,7 +107,7 @@ class TrainingConfig:
     seed: Annotated[int, Rule('from 0 to 2**32 - 1', lambda value: 0 <= value < 2**32)] = 0
     precision: Annotated[str, one_of('32-true', 'bf16-mixed', '16-mixed')] = 'bf16-mixed'
     # Processes that prepare images; -1: one for every core but one.
-    workers: Annotated[int, Rule('at least -1', lambda value: value >= -1)] = -1
+    workers: Annotated[int, Rule('from -1 to 256', lambda value: -1 <= value <= 256)] = -1
     validate_every: Count = 1  # epochs
     checkpoint_every: Count = 1  # epochs; --resume goes on from the last
 
