@@ -264,6 +264,16 @@ def test_flip_is_off_unless_asked_for(
     assert scores[0]['perspective'] != scores[1]['perspective']
 
 
+def test_the_network_may_see_another_size(
+    outputs: tuple[dict, Path], model: Path, kitti_like: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / 'scores.json'
+    assert evaluate.main(_arguments(model, kitti_like, '--json', path, '--size', '96x288')) == 0
+    scores = json.loads(path.read_text())
+    assert (outputs[0]['size'], scores['size']) == ('160x576', '96x288')
+    assert scores['perspective'] != outputs[0]['perspective']
+
+
 @pytest.mark.parametrize('option', ['--json', '--markdown'])
 def test_a_report_that_cannot_be_written_is_told_before_scoring(
     kitti_like: Path, model: Path, tmp_path: Path, capsys, option: str

@@ -20,6 +20,7 @@ import pytest
 import torch
 
 from road_seg_ros import checkpoint
+from road_seg_ros.checkpoint import InputSize
 from road_seg_ros.fcn8 import FCN8
 from road_seg_ros.metrics import NOT_SCORED
 from training import config, evaluate, train
@@ -320,6 +321,19 @@ def test_a_student_imitates_its_teacher(run: Path, kitti_like: Path, tmp_path: P
     assert _losses(tmp_path)[-1] < 0.5 * _losses(tmp_path)[0]
     info = checkpoint.load_info(tmp_path / 'model.safetensors')
     assert info.metrics['max_f'] > 70  # without a look at any label
+
+
+def test_a_teacher_of_larger_images_is_told(
+    run: Path, kitti_like: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    network, info = checkpoint.load(run / 'model.safetensors')
+    options = ('epochs=1', 'validate_every=1', 'imitation=0.5', '--teacher')
+    assert _train(kitti_like, tmp_path / 'same', *options, str(run / 'model.safetensors')) == 0
+    assert 'knows less' not in caplog.text
+    larger = tmp_path / 'larger.safetensors'
+    checkpoint.save(larger, network, dataclasses.replace(info, input=InputSize(96, 288)))
+    assert _train(kitti_like, tmp_path / 'larger', *options, str(larger)) == 0
+    assert 'has learned at 96x288 and knows less at 64x192' in caplog.text
 
 
 def test_without_a_teacher_the_labels_teach(kitti_like: Path, tmp_path: Path, caplog) -> None:

@@ -21,8 +21,8 @@ import numpy as np
 from tqdm import tqdm
 
 from road_seg_ros import checkpoint
-from road_seg_ros.arguments import new_file
-from road_seg_ros.checkpoint import ModelInfo
+from road_seg_ros.arguments import height_by_width, new_file
+from road_seg_ros.checkpoint import InputSize, ModelInfo
 from road_seg_ros.image_files import SourceError
 from road_seg_ros.metrics import RoadCounts
 from road_seg_ros.pixels import threshold_mask
@@ -109,7 +109,8 @@ def main(arguments: list[str] | None = None) -> int:
         scores['model_threshold'] = segmenter.threshold
         engine = segmenter.engine
         scores |= {'engine': engine.name, 'precision': engine.precision, 'device': engine.device}
-        scores['flip'] = args.flip
+        size = segmenter.info.input
+        scores |= {'flip': args.flip, 'size': f'{size.height}x{size.width}'}
         text = report.as_markdown(scores)
         print(text)
         if args.markdown:
@@ -132,6 +133,13 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--engine', default='auto', help='auto, torch or openvino')
     parser.add_argument('--precision', default='auto', help='auto, fp32, fp16, bf16 or int8')
     parser.add_argument(
+        '--size',
+        type=height_by_width,
+        metavar='HEIGHTxWIDTH',
+        help='have the network see so many pixels, in the shape of the image; default: as the '
+        'model says',
+    )
+    parser.add_argument(
         '--validation-fold',
         action='store_true',
         help='score only the images that the model was validated on when it was trained',
@@ -145,7 +153,10 @@ def load(args: argparse.Namespace) -> tuple[RoadSegmenter, list[Pair]]:
     CheckpointError, EngineError or SourceError (all ValueErrors) say what is wrong.
     """
     pairs = find_pairs(args.data)
-    segmenter = RoadSegmenter.from_checkpoint(args.model, args.device, args.engine, args.precision)
+    size = InputSize(*args.size) if args.size else None
+    segmenter = RoadSegmenter.from_checkpoint(
+        args.model, args.device, args.engine, args.precision, size
+    )
     if args.validation_fold:
         pairs = _validation_pairs(pairs, segmenter.info)
     return segmenter, pairs

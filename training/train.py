@@ -307,11 +307,22 @@ def _check(settings: TrainingConfig, files: Files, resume: bool) -> None:
     if files.teacher and not settings.imitation:
         raise ConfigError('--teacher FILE needs a setting imitation above 0')
     if files.teacher:
-        checkpoint.find(files.teacher)
+        _check_teacher(checkpoint.load_info(files.teacher), settings)
     if files.unlabelled and not files.teacher:
         raise ConfigError('--unlabelled needs a --teacher to say where the road is')
     if files.unlabelled and not files.unlabelled.is_dir():
         raise SourceError(f'--unlabelled {files.unlabelled} is not a folder')
+
+
+def _check_teacher(teacher: ModelInfo, settings: TrainingConfig) -> None:
+    """Say so where a teacher sees fewer pixels than it has learned to see."""
+    own, here = teacher.input, settings.input_size
+    if here.height * here.width < 0.8 * own.height * own.width:
+        log.warning(
+            'the teacher has learned at %dx%d and knows less at %dx%d, the size of this network: '
+            'set input_height and input_width to its own, or take another teacher',
+            *(own.height, own.width, here.height, here.width),
+        )
 
 
 if __name__ == '__main__':
