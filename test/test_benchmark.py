@@ -471,14 +471,14 @@ def test_a_chart_that_cannot_be_written_leaves_the_figures(
 ) -> None:
     monkeypatch.setattr(latency, 'FEWEST_IN_STREAM', 2)
     monkeypatch.setattr(latency, 'STREAM_S', 0.01)
-    (tmp_path / 'chart.png').mkdir()
+    (tmp_path / 'chart.png').symlink_to('/dev/full')
     arguments = ['--frames', str(frames), '--model', str(tiny_model), '--device', 'cpu']
     arguments += ['--engine', 'torch', '--precision', 'fp32', '--repeats', '1', '--startups', '0']
     arguments += ['--size', '32x64', '--chart', str(tmp_path / 'chart.png')]
     assert main(arguments) == 2
     shown = capsys.readouterr()
     assert '| torch fp32 | cpu |' in shown.out
-    assert 'chart.png' in shown.err
+    assert shown.err == 'error: [Errno 28] No space left on device\n'
 
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])

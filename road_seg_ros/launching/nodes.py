@@ -14,7 +14,7 @@ from rclpy.parameter import Parameter
 
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 from road_seg_ros.graph_names import CAMERA_INPUT, CAMERA_TOPIC, NODE_NAME
-from road_seg_ros.launching.arguments import BOOL, Argument
+from road_seg_ros.launching.arguments import BOOL, NODE_PARAMETERS, Argument
 from road_seg_ros.launching.bag_metadata import find_images, read_topics
 from road_seg_ros.launching.bag_player import play_bag
 from road_seg_ros.launching.cameras import Camera, check_outputs, find_cameras
@@ -166,7 +166,7 @@ def _require_rviz() -> None:
 def _given_parameters(args: dict[str, str]) -> dict[str, str | float]:
     """Return the parameters given on the command line, checked, with their own types."""
     given = {}
-    for name in BY_NAME:
+    for name in ('input_transport', *NODE_PARAMETERS):
         text = args.get(name)
         if not text:
             continue
