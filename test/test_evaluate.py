@@ -274,6 +274,17 @@ def test_the_network_may_see_another_size(
     assert scores['perspective'] != outputs[0]['perspective']
 
 
+def test_an_empty_fold_is_named(
+    calibrated: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network, info = checkpoint.load(model)
+    path = tmp_path / 'model.safetensors'
+    split = {'folds': 5, 'fold': 4}
+    checkpoint.save(path, network, dataclasses.replace(info, training=split))
+    assert evaluate.main(_arguments(path, calibrated, '--validation-fold')) == 2
+    assert 'fold 4 of 5 of these 9 images is empty' in capsys.readouterr().err
+
+
 @pytest.mark.parametrize('option', ['--json', '--markdown'])
 def test_a_report_that_cannot_be_written_is_told_before_scoring(
     kitti_like: Path, model: Path, tmp_path: Path, capsys, option: str

@@ -95,6 +95,13 @@ def test_wide_pairs_are_shrunk_together(tmp_path: Path, capsys, monkeypatch) -> 
     assert 'training keeps 0 GB of pixels in memory; --max-width 1280' in capsys.readouterr().out
 
 
+def test_names_that_are_no_utf8_are_kept(folders, tmp_path: Path) -> None:
+    for folder, suffix in zip(folders, ('.jpg', '.png'), strict=True):
+        (folder / f'b street{suffix}').rename(folder / f'stra\udcdfe{suffix}')
+    assert _bring_in(folders, tmp_path / 'out') == 0
+    assert b'own_000001,stra\xdfe.jpg' in (tmp_path / 'out' / 'names.csv').read_bytes()
+
+
 def test_without_a_value_for_it_everything_is_scored(folders, tmp_path: Path) -> None:
     assert _bring_in(folders, tmp_path / 'out') == 0
     assert set(np.unique(find_pairs(tmp_path / 'out')[0].read_label())) == {NOT_ROAD, ROAD}

@@ -9,6 +9,7 @@ import os
 import re
 import resource
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -22,10 +23,12 @@ import torch
 from road_seg_ros import checkpoint
 from road_seg_ros.checkpoint import InputSize
 from road_seg_ros.fcn8 import FCN8
-from road_seg_ros.metrics import NOT_SCORED
+from road_seg_ros.kitti import write_label
+from road_seg_ros.metrics import NOT_ROAD, NOT_SCORED, ROAD
 from training import config, evaluate, train
 from training.callbacks import Average
 from training.config import TrainingConfig
+from training.kitti_road import find_pairs, split_fold
 from training.road_training import RoadTraining, TrainingError
 
 ROOT = Path(__file__).parent.parent
@@ -256,8 +259,7 @@ def test_cross_validation_is_one_command_and_goes_on_after_a_stop(
         train_once(settings, *arguments)
 
     monkeypatch.setattr(train, 'train_once', stop_after_two)
-    with pytest.raises(KeyboardInterrupt):
-        _train(kitti_like, tmp_path, *options)
+    assert _train(kitti_like, tmp_path, *options) == 130
     assert _train(kitti_like, tmp_path, *options, '--resume') == 0
     assert folds == [0, 1, 2, 2]
     summary = json.loads((tmp_path / 'cross_validation.json').read_text())
@@ -452,6 +454,34 @@ def test_frozen_blocks_keep_their_start_and_the_rest_learns() -> None:
 
 def _too_much() -> None:
     torch.empty(2**60)
+
+
+@pytest.mark.parametrize(
+    ('value', 'words'), [(NOT_ROAD, 'show no road'), (ROAD, 'show nothing but road')]
+)
+def test_a_fold_of_one_class_cannot_validate(
+    kitti_like: Path, tmp_path: Path, capsys, value: int, words: str
+) -> None:
+    data = Path(shutil.copytree(kitti_like, tmp_path / 'data'))
+    pairs = find_pairs(data)
+    for pair in split_fold(pairs, 5, 4)[1]:
+        write_label(pair.label_path, np.full_like(pair.read_label(), value))
+    assert _train(data, tmp_path / 'run', 'epochs=1', 'validate_every=1') == 2
+    assert f'from um_000008 on, {words}' in capsys.readouterr().err
+
+
+def test_sigterm_ends_a_training_with_a_status(
+    kitti_like: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    step = RoadTraining.training_step
+
+    def stopped(*arguments: object) -> torch.Tensor:
+        signal.raise_signal(signal.SIGTERM)
+        return step(*arguments)
+
+    monkeypatch.setattr(RoadTraining, 'training_step', stopped)
+    assert _train(kitti_like, tmp_path, 'epochs=2', 'validate_every=1') == 143
+    assert 'terminated; --resume goes on' in capsys.readouterr().err
 
 
 def _cublas_refuses() -> None:

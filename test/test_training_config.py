@@ -96,9 +96,10 @@ def test_a_bad_setting_is_named(override: str, words: str) -> None:
 def test_a_file_that_is_no_configuration_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match='cannot read the configuration .*none.yaml'):
         config.read(tmp_path / 'none.yaml')
-    (tmp_path / 'list.yaml').write_text('- 1')
-    with pytest.raises(ConfigError, match='must hold `key: value` lines'):
-        config.read(tmp_path / 'list.yaml')
+    for content in ('- 1', '', '# epochs: 2', 'false'):
+        (tmp_path / 'other.yaml').write_text(content)
+        with pytest.raises(ConfigError, match='must hold `key: value` lines'):
+            config.read(tmp_path / 'other.yaml')
     (tmp_path / 'broken.yaml').write_text('a: [')
     with pytest.raises(ConfigError, match='cannot read the configuration'):
         config.read(tmp_path / 'broken.yaml')

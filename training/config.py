@@ -175,10 +175,10 @@ def read(path: str | Path, overrides: Sequence[str] = ()) -> TrainingConfig:
     ConfigError names the setting that does not exist, has another type or is out of range.
     """
     try:
-        values = yaml.safe_load(Path(path).read_text(encoding='utf-8')) or {}
+        values = yaml.safe_load(Path(path).read_text(encoding='utf-8'))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f'cannot read the configuration {path}: {error}') from error
-    if not isinstance(values, dict):
+    if not isinstance(values, dict) or not values:
         raise ConfigError(f'{path} must hold `key: value` lines')
     for override in overrides:
         key, equals, value = override.partition('=')

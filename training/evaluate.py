@@ -187,6 +187,9 @@ def _validation_pairs(pairs: Sequence[Pair], info: ModelInfo) -> list[Pair]:
         raise SourceError('this model was trained without a validation fold')
     if why := why_scores_flatter(info, *split):
         log.warning('fold %d of %d: %s', info.training['fold'], info.training['folds'], why)
+    if not split[1]:
+        fold, folds = info.training['fold'], info.training['folds']
+        raise SourceError(f'fold {fold} of {folds} of these {len(pairs)} images is empty')
     return split[1]
 
 

@@ -154,7 +154,9 @@ def _write(
             f'--not-scored {not_scored} is in no mask; they have {_some(sorted(values))}, and all '
             'but 0 would be road'
         )
-    with open(out / 'names.csv', 'w', encoding='utf-8', newline='') as file:
+    # A name may hold bytes that are no UTF-8; they are kept.
+    names = {'encoding': 'utf-8', 'errors': 'surrogateescape', 'newline': ''}
+    with open(out / 'names.csv', 'w', **names) as file:
         csv.writer(file).writerows([('name', 'image', 'mask'), *rows])
     return summary
 

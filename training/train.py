@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import logging
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,6 +30,7 @@ import numpy as np
 import torch
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch.utils.data import DataLoader
 
 from road_seg_ros import checkpoint
@@ -37,7 +39,7 @@ from road_seg_ros.engines.torch_engine import RoadProbability
 from road_seg_ros.engines.torch_errors import in_one_line, is_out_of_memory
 from road_seg_ros.fcn8 import FCN8
 from road_seg_ros.image_files import SourceError
-from road_seg_ros.metrics import ROAD
+from road_seg_ros.metrics import NOT_ROAD, ROAD
 from training import config, cross_validation, provenance, summary
 from training.backbone import NORMALIZATIONS, BackboneError, go_on_from, start_weights
 from training.callbacks import Average, Pictures, Progress, ResumeBatches, SaveModel
@@ -243,6 +245,12 @@ def main(arguments: list[str] | None = None) -> int:
     except (*USER_ERRORS, OSError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
+    except SIGTERMException:  # Lightning's, which would end with status 0
+        print('\nterminated; --resume goes on from the last epoch', file=sys.stderr)
+        return 128 + signal.SIGTERM
+    except KeyboardInterrupt:  # where Lightning's loop does not run
+        print('\ninterrupted', file=sys.stderr)
+        return 128 + signal.SIGINT
     except (RuntimeError, MemoryError) as error:
         if not (isinstance(error, MemoryError) or is_out_of_memory(error)):
             raise
@@ -271,14 +279,16 @@ def _check_folds(settings: TrainingConfig, pairs: Sequence[Pair]) -> None:
 
 
 def _check_validation(settings: TrainingConfig, samples: Mapping[Pair, Sample]) -> None:
-    """Refuse a fold without any road, for which there are no scores."""
+    """Refuse a fold without any road, or without anything else: no threshold can be chosen."""
     for fold in settings.validation_folds:
         validation = split_fold(list(samples), settings.folds, fold)[1]
-        if not any(np.any(samples[pair][1] == ROAD) for pair in validation):
-            raise SourceError(
-                f'the {len(validation)} images of fold {fold} of {settings.folds}, from '
-                f'{validation[0].name} on, show no road, so they cannot validate; set fewer folds'
-            )
+        for value, lack in ((ROAD, 'no road'), (NOT_ROAD, 'nothing but road')):
+            if not any(np.any(samples[pair][1] == value) for pair in validation):
+                raise SourceError(
+                    f'the {len(validation)} images of fold {fold} of {settings.folds}, from '
+                    f'{validation[0].name} on, show {lack}, so they cannot validate; set fewer '
+                    'folds'
+                )
 
 
 def _last_checkpoint(out: Path) -> Path:
