@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.subscription import Subscription
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
@@ -107,6 +108,13 @@ class Client(Node):
         return wait_for(
             lambda: next((m for m in messages if m.header.stamp == stamp), None), 'an answer'
         )
+
+    def drop(self, subscriptions: Iterable[Subscription]) -> None:
+        """Destroy subscriptions, in the thread that spins: rclpy lets no other one do so."""
+        task = self._executor.create_task(
+            lambda: [self.destroy_subscription(subscription) for subscription in subscriptions]
+        )
+        wait_for(task.done, 'subscriptions to be destroyed')
 
     def change_state(self, transition: int) -> bool:
         """Ask the node under test for a transition; say whether it succeeded."""

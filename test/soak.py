@@ -170,7 +170,8 @@ class Soak:
 
     def viewers(self) -> None:
         """Viewers of every output come and go ten times."""
-        topics = {'overlay': Image, 'confidence': Image, 'overlay/compressed': CompressedImage}
+        topics = dict.fromkeys(('overlay', 'confidence', 'class_confidence'), Image)
+        topics['overlay/compressed'] = CompressedImage
         for index in range(10):
             subscriptions = [
                 self.client.create_subscription(
@@ -179,8 +180,7 @@ class Soak:
                 for topic, kind in topics.items()
             ]
             time.sleep(0.2)
-            for subscription in subscriptions:
-                self.client.destroy_subscription(subscription)
+            self.client.drop(subscriptions)
 
     def pause(self) -> None:
         """Paused and resumed."""

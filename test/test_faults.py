@@ -166,8 +166,7 @@ def test_viewers_may_come_and_go(node: RoadSegNode, client: Client, image: np.nd
             for topic, kind in kinds.items()
         }
         client.answer(masks, image)
-        for subscription in subscriptions.values():
-            client.destroy_subscription(subscription)
+        client.drop(subscriptions.values())
     client.answer(masks, image)
     assert (node._health.errors, node._health.rejected) == (0, 0)
     assert min(seen.values()) > 0, seen
