@@ -21,6 +21,7 @@ from road_seg_ros.bags.reading import (
     IMAGE_TYPES,
     Bag,
     BagError,
+    bag_files,
     deserialize,
     find_camera,
 )
@@ -31,7 +32,6 @@ from road_seg_ros.image_files import (
     ImageSequence,
     SourceError,
     even_stamps,
-    list_files,
     list_images,
     read_image,
 )
@@ -96,7 +96,7 @@ def open_sequence(folder: Path, camera: int | None = None) -> ImageSequence:
 
 def is_bag(path: Path) -> bool:
     """Whether a folder is a rosbag2, or what is left of one without its metadata.yaml."""
-    return (path / 'metadata.yaml').is_file() or bool(list_files(path, BAG_SUFFIXES))
+    return (path / 'metadata.yaml').is_file() or bool(bag_files(path))
 
 
 def synthetic_frames(count: int, seed: int = 0) -> Frames:

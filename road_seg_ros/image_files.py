@@ -73,7 +73,12 @@ def list_files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
 
 def read_image(path: Path) -> np.ndarray:
     """Return the pixels of an image file, uint8 (H, W, 3) BGR. SourceError if it is not one."""
-    image = decode_image(np.fromfile(path, np.uint8))  # not cv2.imread, which prints a warning
+    return require_image(np.fromfile(path, np.uint8), path)  # cv2.imread prints a warning
+
+
+def require_image(data: np.ndarray, path: Path, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:
+    """Do as `decode_image` does with what a file holds; SourceError names it if it is none."""
+    image = decode_image(data, flags)
     if image is None:
         raise SourceError(f'{path} cannot be decoded as an image')
     return image

@@ -15,6 +15,7 @@ import numpy as np
 from road_seg_ros.pixels import threshold_level
 
 NOT_ROAD, ROAD, NOT_SCORED = 0, 1, 255  # values of a label
+TRUTH = {ROAD: 255, NOT_ROAD: 0, NOT_SCORED: 127}  # and what is shown for them in a bag's mask
 LEVELS = 256  # of an 8-bit confidence
 CALIBRATION_BINS = 15  # as in Guo et al.
 

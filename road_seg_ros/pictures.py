@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from road_seg_ros.bags.reading import BAG_SUFFIXES, TRUTH
+from road_seg_ros.bags.reading import BAG_SUFFIXES
 from road_seg_ros.frames import is_bag, open_frames, open_sequence
 from road_seg_ros.image_files import (
     DEFAULT_RATE_HZ,
@@ -18,9 +18,9 @@ from road_seg_ros.image_files import (
     ImageFile,
     ImageSequence,
     SourceError,
-    decode_image,
     even_stamps,
     is_turned,
+    require_image,
 )
 from road_seg_ros.image_header import JPEG_START, read_size
 from road_seg_ros.kitti import (
@@ -32,6 +32,7 @@ from road_seg_ros.kitti import (
     read_label,
     read_stamps,
 )
+from road_seg_ros.metrics import TRUTH
 
 START_NS = NS  # of recordings without a date: a stamp of 0 means `no time` in ROS
 
@@ -214,10 +215,7 @@ class _Reader:
         # Nobody who decodes a ROS message turns it as Exif asks.
         if self.choices.compressed and is_jpeg and not is_turned(data):
             return self._complete(file, data, 'jpeg')
-        image = decode_image(data)
-        if image is None:
-            raise SourceError(f'{file.path} cannot be decoded as an image')
-        return self.take(file, image)
+        return self.take(file, require_image(data, file.path))
 
     def take(self, file: ImageFile, image: np.ndarray) -> Picture:
         """Return the picture of pixels, uint8 (H, W, 3) BGR."""

@@ -110,7 +110,7 @@ class Client(Node):
         )
 
     def drop(self, subscriptions: Iterable[Subscription]) -> None:
-        """Destroy subscriptions, in the thread that spins: rclpy lets no other one do so."""
+        """Destroy subscriptions in the thread that spins, which their events may end otherwise."""
         task = self._executor.create_task(
             lambda: [self.destroy_subscription(subscription) for subscription in subscriptions]
         )

@@ -30,10 +30,9 @@ from road_seg_ros.arguments import whole_number
 from road_seg_ros.image_files import (
     IMAGE_SUFFIXES,
     SourceError,
-    decode_image,
     is_turned,
     list_files,
-    read_image,
+    require_image,
 )
 from road_seg_ros.kitti import write_label
 from road_seg_ros.metrics import NOT_ROAD, NOT_SCORED, ROAD
@@ -172,8 +171,9 @@ def _shrunk(image: np.ndarray, label: np.ndarray, width: int) -> tuple[np.ndarra
 
 def _read_image(path: Path, label: np.ndarray) -> np.ndarray:
     """Return an image. SourceError if it is none, is turned, or not as large as its label."""
-    image = read_image(path)
-    if is_turned(np.fromfile(path, np.uint8)):
+    data = np.fromfile(path, np.uint8)
+    image = require_image(data, path)
+    if is_turned(data):
         raise SourceError(
             f'{path} is turned by its Exif orientation, which a mask has not; store both as they '
             'are shown, without it (`mogrify -auto-orient`)'
@@ -202,9 +202,7 @@ def _by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
 
 def _read_mask(path: Path) -> np.ndarray:
     """Return a mask, uint8 (H, W)."""
-    mask = decode_image(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
-    if mask is None:
-        raise SourceError(f'{path} cannot be decoded as an image')
+    mask = require_image(np.fromfile(path, np.uint8), path, cv2.IMREAD_UNCHANGED)
     if mask.ndim == 3 and mask.shape[2] == 3 and not np.any(mask != mask[..., :1]):
         mask = mask[..., 0]  # grey, saved as RGB
     if mask.ndim != 2 or mask.dtype != np.uint8:

@@ -10,7 +10,6 @@ from sensor_msgs.msg import Image
 
 from road_seg_ros.bags.reading import (
     GROUND_TRUTH_TOPIC,
-    TRUTH,
     Bag,
     BagError,
     Topic,
@@ -20,7 +19,7 @@ from road_seg_ros.bags.reading import (
 )
 from road_seg_ros.graph_names import IMAGE
 from road_seg_ros.image_msgs import ImageError, image_to_bgr
-from road_seg_ros.metrics import LEVELS, NOT_ROAD, NOT_SCORED, ROAD
+from road_seg_ros.metrics import LEVELS, NOT_ROAD, NOT_SCORED, ROAD, TRUTH
 
 UNPAIRED = 100  # images and masks that wait for the other one of their stamp
 

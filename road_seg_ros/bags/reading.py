@@ -17,16 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from road_seg_ros.graph_names import COMPRESSED_IMAGE, IMAGE
-from road_seg_ros.image_files import list_files
-from road_seg_ros.metrics import NOT_ROAD, NOT_SCORED, ROAD
 
 BAG_SUFFIXES = ('.mcap', '.db3')
-GROUND_TRUTH_TOPIC = '/ground_truth/mask'  # mono8
-TRUTH = {ROAD: 255, NOT_ROAD: 0, NOT_SCORED: 127}  # its pixels, by the value of a label
+GROUND_TRUTH_TOPIC = '/ground_truth/mask'  # mono8, with the values of `metrics.TRUTH`
 IMAGE_TYPES = (IMAGE, COMPRESSED_IMAGE)
-ANSWER = re.compile(
-    r'.*/road_seg/(mask|(class_)?confidence|overlay(/compressed)?)'
-)  # of a road_seg_node
+# What a road_seg_node makes of images.
+ANSWER = re.compile(r'.*/road_seg/(mask|(class_)?confidence|overlay(/compressed)?)')
 
 
 class BagError(ValueError):
@@ -46,6 +42,11 @@ class Topic:
 
     def __str__(self) -> str:
         return f'{self.name} ({self.type})'
+
+
+def bag_files(folder: Path) -> list[Path]:
+    """Return the files of a folder that may be a rosbag2's."""
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in BAG_SUFFIXES)
 
 
 def find_camera(topics: Iterable[Topic]) -> Topic | None:
@@ -81,7 +82,7 @@ class Bag:
         # Files that were copied without their metadata.yaml can be read all the same.
         paths = [self.path]
         if self.path.is_dir() and not (self.path / 'metadata.yaml').is_file():
-            paths = list_files(self.path, BAG_SUFFIXES)
+            paths = bag_files(self.path)
             if not paths:
                 raise BagError(f'{source} is not a rosbag2: it holds no {", ".join(BAG_SUFFIXES)}')
         self._stack = contextlib.ExitStack()
