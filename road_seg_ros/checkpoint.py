@@ -134,7 +134,7 @@ class ModelInfo:
             f'FCN-8 width {arch.get("width")} head {arch.get("head")}',
             f'input {self.input.height}x{self.input.width}',
             f'threshold {self.threshold:.3f}',
-            f'temperature {self.temperature:.3f}' if self.temperature != 1 else '',
+            f'temperature {self.temperature:.3f}',
             f'validation MaxF {max_f:.1f}' if isinstance(max_f, (int, float)) else '',
             f'created {self.created[:10]}' if self.created else '',
         ]

@@ -68,7 +68,8 @@ def list_files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
         parts = re.split(r'(\d+)', path.name)
         return [int(part) if part.isdecimal() else part for part in parts]
 
-    return sorted((p for p in folder.iterdir() if p.suffix.lower() in suffixes), key=order)
+    files = (p for p in folder.iterdir() if p.suffix.lower() in suffixes and p.is_file())
+    return sorted(files, key=order)
 
 
 def read_image(path: Path) -> np.ndarray:
@@ -88,14 +89,16 @@ def decode_image(data: np.ndarray, flags: int = cv2.IMREAD_COLOR) -> np.ndarray 
     """
     Return the pixels of an encoded image (uint8 bytes), or None if it is not a whole one.
 
-    uint8 (H, W, 3) BGR, unless OpenCV's flags say otherwise.
+    uint8 (H, W, 3) BGR, unless OpenCV's flags say otherwise. MemoryError if there is too little.
     """
     if not data.size or is_truncated(data.tobytes()):
         return None
     try:
         return cv2.imdecode(data, flags)
-    except cv2.error:  # it claims more pixels than OpenCV takes
-        return None
+    except cv2.error as error:
+        if error.code == cv2.Error.StsNoMem:
+            raise MemoryError(error.err) from error
+        return None  # it claims more pixels than OpenCV takes
 
 
 def is_turned(data: np.ndarray) -> bool:

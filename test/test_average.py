@@ -63,7 +63,7 @@ def test_scores_go_into_the_file(tmp_path: Path, capsys) -> None:
         report.write_text(text)
         assert average.main([*models, '--out', str(out), '--scores', str(report)]) == 2
         assert not out.exists()
-    assert 'is no report of training.evaluate --json' in capsys.readouterr().err
+        assert f'{report} is no report of training.evaluate --json' in capsys.readouterr().err
 
 
 def test_one_model_may_get_scores_or_a_threshold_and_nothing_else(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def test_weights_that_do_not_fit_float16_are_not_saved(tmp_path: Path) -> None:
 
 def test_a_description_names_what_matters(tiny_model: Path) -> None:
     text = checkpoint.load_info(tiny_model).describe()
-    for word in ('width 0.05', 'head none', '160x576', 'threshold 0.500'):
+    for word in ('width 0.05', 'head none', '160x576', 'threshold 0.500', 'temperature 1.000'):
         assert word in text
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import resource
+from pathlib import Path
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
 from road_seg_ros.checkpoint import InputSize
+from road_seg_ros.image_files import SourceError
 from road_seg_ros.metrics import NOT_SCORED, ROAD
 from training import config, dataset
-from training.dataset import TrainingSet, ValidationSet, render_synthetic
+from training.dataset import TrainingSet, ValidationSet, read_unlabelled, render_synthetic
 from training.process import Process
 from training.sampling import Draw
 
@@ -146,3 +150,28 @@ def test_a_shape_that_the_node_would_not_show_the_network_is_told(
     with caplog.at_level('WARNING'):
         dataset.training_loader([square, wide], settings, Process())
     assert ('none stretches 1 of 2 images to 64x192' in caplog.text) == warned
+
+
+def test_unlabelled_images_that_cannot_be_read_are_counted(tmp_path: Path) -> None:
+    for index in range(5):
+        cv2.imwrite(str(tmp_path / f'{index}.png'), np.full((8, 12, 3), index, np.uint8))
+    (tmp_path / 'folder.png').mkdir()  # no image, whatever it is called
+    samples = read_unlabelled(tmp_path)
+    assert [image[0, 0, 0] for image, _ in samples] == [0, 1, 2, 3, 4]
+    assert all(np.all(label == NOT_SCORED) for _, label in samples)
+    for bad in (1, 3):
+        (tmp_path / f'{bad}.png').write_text('text')
+    with pytest.raises(SourceError, match='2 of 5 images are bad:\n.*1.png .*\n.*3.png '):
+        read_unlabelled(tmp_path)
+
+
+def test_lack_of_memory_is_no_damage(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / 'large.png'), np.zeros((8000, 8000, 3), np.uint8))
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    now = int(Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (now + 100_000_000, limits[1]))
+    try:
+        with pytest.raises(MemoryError, match='Failed to allocate 192000000 bytes'):
+            read_unlabelled(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limits)

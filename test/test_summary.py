@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import cv2
@@ -48,3 +49,31 @@ def test_curves_are_drawn(run: Path, options: list[str], capsys) -> None:
 def test_a_folder_without_a_run_is_an_error(tmp_path: Path, capsys) -> None:
     assert summary.main([str(tmp_path)]) == 2
     assert 'holds no csv' in capsys.readouterr().err
+
+
+def test_a_cross_validation_names_its_folds(run: Path, tmp_path: Path, capsys) -> None:
+    whole = tmp_path / 'whole'
+    for fold in range(2):
+        shutil.copytree(run / 'csv', whole / f'fold{fold}' / 'csv')
+    assert summary.main([str(whole)]) == 2
+    assert f'; there are {whole}/fold0, {whole}/fold1' in capsys.readouterr().err
+
+
+def test_other_folders_beside_the_logs_do_not_matter(run: Path) -> None:
+    before = summary.read_epochs(run)
+    shutil.copytree(run / 'csv' / 'version_0', run / 'csv' / 'version_0 (copy)')
+    assert summary.read_epochs(run) == before
+
+
+@pytest.mark.parametrize('text', ['epoch,max_f\n,50\n', 'max_f\n50\n', 'epoch,max_f\n1,good\n'])
+def test_what_is_no_log_is_named(run: Path, capsys, text: str) -> None:
+    log = run / 'csv' / 'version_1' / 'metrics.csv'
+    log.write_text(text)
+    assert summary.main([str(run)]) == 2
+    assert f'error: {log} is no log of a run' in capsys.readouterr().err
+
+
+def test_curves_that_cannot_be_written_are_one_line(run: Path, capsys) -> None:
+    (run / 'curves.png').mkdir()
+    assert summary.main([str(run)]) == 2
+    assert 'curves.png' in capsys.readouterr().err

@@ -14,6 +14,7 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, SequentialSample
 
 from training import throughput
 from training.dataset import TrainingSet
+from training.road_training import RoadTraining
 
 RECIPE = str(Path(__file__).parent.parent / 'training' / 'configs' / 'compact.yaml')
 SMALL = ['width=0.1', 'head=none', 'backbone=random', 'input_height=64', 'input_width=192']
@@ -50,6 +51,15 @@ def test_a_teacher_may_be_another_network(kitti_like: Path, tiny_model: Path) ->
     arguments = ['--config', RECIPE, '--data', str(kitti_like), '--teacher', str(tiny_model)]
     arguments += ['--batches', '2', *SMALL]
     assert throughput.main([*arguments, 'imitation=0.5']) == 0
+
+
+def test_out_of_memory_says_what_to_lower(
+    kitti_like: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    monkeypatch.setattr(RoadTraining, 'forward', lambda *_: torch.empty(2**60))
+    assert throughput.main(['--config', RECIPE, '--data', str(kitti_like), *SMALL]) == 1
+    assert 'error: out of memory' in (error := capsys.readouterr().err)
+    assert 'lower batch_size (now 6)' in error
 
 
 def test_a_rate_leaves_out_the_warm_up() -> None:

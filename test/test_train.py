@@ -16,6 +16,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import cv2
+import lightning
 import numpy as np
 import pytest
 import torch
@@ -25,8 +27,8 @@ from road_seg_ros.checkpoint import InputSize
 from road_seg_ros.fcn8 import FCN8
 from road_seg_ros.kitti import write_label
 from road_seg_ros.metrics import NOT_ROAD, NOT_SCORED, ROAD
-from training import config, evaluate, train
-from training.callbacks import Average
+from training import config, evaluate, summary, train
+from training.callbacks import Average, Progress
 from training.config import TrainingConfig
 from training.kitti_road import find_pairs, split_fold
 from training.road_training import RoadTraining, TrainingError
@@ -259,9 +261,13 @@ def test_cross_validation_is_one_command_and_goes_on_after_a_stop(
         train_once(settings, *arguments)
 
     monkeypatch.setattr(train, 'train_once', stop_after_two)
-    assert _train(kitti_like, tmp_path, *options) == 130
+    with pytest.raises(KeyboardInterrupt):
+        _train(kitti_like, tmp_path, *options)
+    models = [tmp_path / f'fold{fold}' / 'model.safetensors' for fold in (0, 1)]
+    before = [model.read_bytes() for model in models]
     assert _train(kitti_like, tmp_path, *options, '--resume') == 0
-    assert folds == [0, 1, 2, 2]
+    assert folds == [0, 1, 2, 0, 1, 2]
+    assert [model.read_bytes() for model in models] == before  # they were finished
     summary = json.loads((tmp_path / 'cross_validation.json').read_text())
     assert [fold['images'] for fold in summary['folds']] == [12, 9, 9]
     scores = [fold['perspective']['urban']['max_f'] for fold in summary['folds']]
@@ -280,7 +286,10 @@ def test_cross_validation_is_one_command_and_goes_on_after_a_stop(
     for path in (other / 'training').rglob('um_*000009.png'):
         path.unlink()
     assert _train(other, tmp_path, *options, '--resume') == 2
-    assert 'error: --resume: ' in capsys.readouterr().err
+    assert 'other data: KITTI Road: 18 images for training' in capsys.readouterr().err
+    models[0].unlink()
+    assert _train(kitti_like, tmp_path, *options, '--resume') == 2
+    assert f'error: the run has ended, and its {models[0]} is not' in capsys.readouterr().err
 
 
 def test_training_goes_on_from_a_ready_model(
@@ -405,11 +414,105 @@ def test_a_run_is_not_resumed_with_other_data_or_models(
     run: Path, kitti_like: Path, tmp_path: Path, capsys
 ) -> None:
     shutil.copytree(run, tmp_path / 'run')
-    options = ('epochs=12', 'validate_every=4', '--start', str(run / 'model.safetensors'))
-    assert _train(kitti_like, tmp_path / 'run', *options, '--resume') == 2
+    options = ('epochs=12', 'validate_every=4')
+    start = ('--start', str(run / 'model.safetensors'))
+    assert _train(kitti_like, tmp_path / 'run', *options, *start, '--resume') == 2
     error = capsys.readouterr().err
-    assert 'error: --resume goes on with the data and models of the run, which had KITTI' in error
+    assert 'error: --resume goes on with the data and models of the run; other data: ' in error
     assert 'from random; ' in error and 'from model.safetensors; ' in error
+
+    # As many images of the same names, in a folder of the same name.
+    other = Path(shutil.copytree(kitti_like, tmp_path / kitti_like.name))
+    pair = find_pairs(other)[7]
+    cv2.imwrite(str(pair.image_path), pair.read_image() // 2)
+    assert _train(other, tmp_path / 'run', *options, '--resume') == 2
+    assert 'of the run; other images: ' in capsys.readouterr().err
+    shutil.copy(find_pairs(kitti_like)[7].image_path, pair.image_path)
+    write_label(pair.label_path, np.roll(pair.read_label(), 40))
+    assert _train(other, tmp_path / 'run', *options, '--resume') == 2
+    assert 'of the run; other labels: ' in capsys.readouterr().err
+
+
+def test_a_run_is_not_resumed_with_another_teacher_of_the_same_name(
+    run: Path, kitti_like: Path, tmp_path: Path, capsys
+) -> None:
+    network, info = checkpoint.load(run / 'model.safetensors')
+    teacher = tmp_path / 'teacher.safetensors'
+    options = ('epochs=1', 'validate_every=1', 'imitation=0.5', '--teacher', str(teacher))
+    options += ('folds=2', 'fold=-1')
+    checkpoint.save(teacher, network, info)
+    assert _train(kitti_like, tmp_path / 'run', *options) == 0
+    torch.nn.init.zeros_(network.score3.weight)
+    checkpoint.save(teacher, network, info)
+    assert _train(kitti_like, tmp_path / 'run', *options, '--resume') == 2
+    assert 'of the run; other --teacher: teacher.safetensors ' in capsys.readouterr().err
+
+
+def test_a_damaged_checkpoint_is_named(kitti_like: Path, tmp_path: Path, capsys) -> None:
+    options = ('epochs=1', 'validate_every=1')
+    assert _train(kitti_like, tmp_path, *options) == 0
+    last = tmp_path / 'checkpoints' / 'last.ckpt'
+    content = last.read_bytes()
+    middle = len(content) // 2
+    for damaged in (content[:-100], b'', content[:middle] + b'?' * 100 + content[middle + 100 :]):
+        last.write_bytes(damaged)
+        assert _train(kitti_like, tmp_path, *options, '--resume') == 2
+        assert f'error: {last} is damaged; remove it and' in capsys.readouterr().err
+
+
+def test_one_training_at_a_time_writes_to_a_folder(
+    kitti_like: Path, tmp_path: Path, capsys
+) -> None:
+    script = 'import sys, pathlib; from training import out_folder\n'
+    script += (
+        f'with out_folder.owned(pathlib.Path({str(tmp_path)!r})): print(1, flush=True); input()'
+    )
+    command = [sys.executable, '-c', script]
+    environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
+    environment.pop('_ROS_WHEELS_BOOTSTRAP_COMPLETE', None)
+    options = ('epochs=1', 'validate_every=1')
+    with subprocess.Popen(
+        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout.readline() == b'1\n'
+        assert _train(kitti_like, tmp_path, *options) == 2
+        assert f'error: another training is writing to {tmp_path}' in capsys.readouterr().err
+        other.communicate(b'\n', timeout=60)
+    assert _train(kitti_like, tmp_path, *options) == 0
+
+
+def test_a_folder_that_cannot_be_made_is_told_before_images_are_read(
+    kitti_like: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    monkeypatch.setattr(train, 'read_all', lambda _: pytest.fail('images were read'))
+    (tmp_path / 'file').write_text('')
+    assert _train(kitti_like, tmp_path / 'file', 'epochs=1', 'validate_every=1') == 2
+    assert 'error: [Errno 17] File exists' in capsys.readouterr().err
+
+
+def test_a_run_without_a_checkpoint_leaves_nothing_to_the_next(
+    kitti_like: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    start = Progress.on_train_epoch_start
+
+    def killed(self: Progress, trainer: lightning.Trainer, *arguments: Any) -> None:
+        if trainer.current_epoch == 1:
+            raise Killed
+        start(self, trainer, *arguments)
+
+    options = ('epochs=6', 'validate_every=1', 'checkpoint_every=6')
+    with monkeypatch.context() as patch:
+        patch.setattr(Progress, 'on_train_epoch_start', killed)
+        with pytest.raises(Killed):
+            _train(kitti_like, tmp_path, *options, 'lr=0.1')
+    dead = _losses(tmp_path)
+    assert _train(kitti_like, tmp_path, 'epochs=1', 'validate_every=1') == 0
+    epochs = summary.read_epochs(tmp_path)
+    assert dead and list(epochs) == [1] and epochs[1]['loss_epoch'] not in dead
+    assert len(list((tmp_path / 'tensorboard').glob('events*'))) == 1
 
 
 def test_a_run_shorter_than_its_checkpoints_are_apart_is_kept_too(
@@ -426,7 +529,9 @@ def test_a_loss_that_is_not_finite_says_what_to_lower(
     kitti_like: Path, tmp_path: Path, capsys, folds: tuple[str, ...]
 ) -> None:
     assert _train(kitti_like, tmp_path, 'epochs=2', *folds, 'lr=1e30', 'backbone_lr=1e30') == 2
-    assert re.search('error: the loss is (nan|inf) in epoch 1; lower lr', capsys.readouterr().err)
+    told = capsys.readouterr()
+    assert re.search('error: the loss is (nan|inf) in epoch 1; lower lr', told.err)
+    assert told.out.endswith('\n')  # the bar's line has ended
 
 
 def test_an_answer_that_is_not_finite_says_what_to_lower() -> None:

@@ -103,3 +103,6 @@ def test_a_file_that_is_no_configuration_is_named(tmp_path: Path) -> None:
     (tmp_path / 'broken.yaml').write_text('a: [')
     with pytest.raises(ConfigError, match='cannot read the configuration'):
         config.read(tmp_path / 'broken.yaml')
+    (tmp_path / 'twice.yaml').write_text('epochs: 2\nlr: 1e-3\nepochs: 3\n')
+    with pytest.raises(ConfigError, match='twice.yaml: epochs is there 2 times'):
+        config.read(tmp_path / 'twice.yaml')

@@ -25,7 +25,7 @@ from road_seg_ros import checkpoint
 from road_seg_ros.arguments import new_file
 from road_seg_ros.checkpoint import ModelInfo
 from road_seg_ros.fcn8 import FCN8
-from training import licenses
+from training import command, licenses
 from training.kitti_road import URBAN
 from training.provenance import data_names, fold_of, seen_together
 
@@ -80,10 +80,10 @@ def average(paths: Sequence[str]) -> tuple[FCN8, ModelInfo]:
 
 
 def _read_scores(path: Path) -> dict[str, float]:
-    report = json.loads(path.read_text(encoding='utf-8'))
     try:
+        report = json.loads(path.read_text(encoding='utf-8'))
         return {**report['perspective'][URBAN], 'images': report['images']}
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise AverageError(f'{path} is no report of training.evaluate --json') from error
 
 
@@ -126,4 +126,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    command.run(main)

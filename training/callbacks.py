@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,13 +43,13 @@ class SaveModel(Callback):
     """
     Writes the model of every validated epoch over the one before; the last one stays.
 
-    learns_from: what names the data and models of the run, which goes on with no others.
+    origins: what tells the data and models of the run, which goes on with no others.
     """
 
-    def __init__(self, path: Path, info: ModelInfo, learns_from: Sequence[str] = ()) -> None:
+    def __init__(self, path: Path, info: ModelInfo, origins: Mapping[str, str]) -> None:
         self.path = path
         self.info = info
-        self.learns_from = list(learns_from)
+        self.origins = dict(origins)
 
     def on_validation_epoch_end(self, trainer: lightning.Trainer, module: RoadTraining) -> None:
         """Save with temperature and threshold chosen on the validation fold."""
@@ -75,18 +75,20 @@ class SaveModel(Callback):
         self, trainer: lightning.Trainer, module: RoadTraining, checkpoint: dict[str, Any]
     ) -> None:
         """Keep what the run learns from, for the one that goes on from here."""
-        checkpoint['learns_from'] = self.learns_from
+        checkpoint['origins'] = self.origins
 
     def on_load_checkpoint(
         self, trainer: lightning.Trainer, module: RoadTraining, checkpoint: dict[str, Any]
     ) -> None:
         """Refuse to go on with other data or models."""
-        before = checkpoint.get('learns_from', self.learns_from)  # older ones do not say
-        if before != self.learns_from:
-            raise ConfigError(
-                '--resume goes on with the data and models of the run, which had '
-                f'{"; ".join(before)}, and not {"; ".join(self.learns_from)}'
-            )
+        before = checkpoint.get('origins', self.origins)  # older ones do not say
+        for kind in (before | self.origins).keys():
+            then, now = before.get(kind, 'none'), self.origins.get(kind, 'none')
+            if then != now:
+                raise ConfigError(
+                    '--resume goes on with the data and models of the run; other '
+                    f'{kind}: {now}, and not {then}'
+                )
 
     def write(self, trainer: lightning.Trainer, module: RoadTraining) -> None:
         """Save a model that nothing validated, with the configured threshold."""
@@ -181,6 +183,11 @@ class Progress(TQDMProgressBar):
         """Count images."""
         self._images += len(batch[0]) * trainer.world_size
         super().on_train_batch_end(trainer, module, outputs, batch, batch_idx)
+
+    def on_exception(self, *_: Any) -> None:
+        """End the bar's line before an error is printed."""
+        if self._train_progress_bar is not None:
+            self._train_progress_bar.close()
 
     def get_metrics(self, trainer: lightning.Trainer, module: RoadTraining) -> dict[str, Any]:
         """Return what the bar shows."""

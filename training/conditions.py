@@ -26,7 +26,7 @@ from road_seg_ros.arguments import new_file
 from road_seg_ros.metrics import RoadCounts
 from road_seg_ros.pixels import resize_label, threshold_mask
 from road_seg_ros.segmenter import RoadSegmenter
-from training import augmentation, other_roads
+from training import augmentation, command, other_roads
 from training.dataset import Sample, render_synthetic
 from training.error_pictures import ErrorPictures
 from training.evaluate import add_model_arguments, load
@@ -155,4 +155,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    command.run(main)

@@ -168,6 +168,17 @@ class TrainingConfig:
             )
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML whose keys are each there once; yaml's own takes the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise ConfigError(f'{key} is there {keys.count(key)} times')
+        return super().construct_mapping(node, deep)
+
+
 def read(path: str | Path, overrides: Sequence[str] = ()) -> TrainingConfig:
     """
     Read a YAML file of settings, then apply overrides of the form `key=value`.
@@ -175,8 +186,8 @@ def read(path: str | Path, overrides: Sequence[str] = ()) -> TrainingConfig:
     ConfigError names the setting that does not exist, has another type or is out of range.
     """
     try:
-        values = yaml.safe_load(Path(path).read_text(encoding='utf-8'))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        values = _Loader(Path(path).read_text(encoding='utf-8')).get_single_data()
+    except (OSError, ConfigError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f'cannot read the configuration {path}: {error}') from error
     if not isinstance(values, dict) or not values:
         raise ConfigError(f'{path} must hold `key: value` lines')

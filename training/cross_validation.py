@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from road_seg_ros import checkpoint, markdown
+from road_seg_ros import markdown
 from road_seg_ros.segmenter import RoadSegmenter
 from training import report
-from training.config import ConfigError, TrainingConfig
 from training.evaluate import score_images
 from training.kitti_road import URBAN, Pair, split_fold
 
@@ -25,23 +24,6 @@ log = logging.getLogger('training')
 def model_of_fold(out: Path, fold: int) -> Path:
     """Return the path of a fold's model file."""
     return out / f'fold{fold}' / 'model.safetensors'
-
-
-def is_finished(model: Path, settings: TrainingConfig, data: str) -> bool:
-    """
-    Whether that model file is of the last epoch.
-
-    ConfigError if its settings or its data, as `provenance.describe` has them, were others.
-    """
-    if not model.is_file():
-        return False
-    info = checkpoint.load_info(model)
-    if info.metrics.get('epoch') != settings.epochs:
-        return False
-    settings.require_same_as(info.training)
-    if info.data != data:
-        raise ConfigError(f'--resume: {model} is of {info.data}, and not of {data}')
-    return True
 
 
 def summarise(out: Path, pairs: Sequence[Pair], folds: int) -> dict[str, Any]:

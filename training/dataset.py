@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -20,6 +21,7 @@ from road_seg_ros.metrics import NOT_ROAD, NOT_SCORED, ROAD
 from road_seg_ros.pixels import resize, resize_label
 from training import augmentation, other_roads
 from training.config import MOVING_CAMERAS, TrainingConfig
+from training.kitti_road import read_every
 from training.process import Process
 from training.sampling import Batches, Draw, batch_sizes
 
@@ -97,9 +99,9 @@ def read_unlabelled(folder: Path) -> list[Sample]:
     """
     Return every image directly in a folder, with a label in which nothing is scored.
 
-    SourceError if there is none, or one cannot be decoded.
+    SourceError if there is none, or how many cannot be decoded and the first few of them.
     """
-    images = [read_image(path) for path in list_images(folder)]
+    images = read_every([partial(read_image, path) for path in list_images(folder)], 'images')
     return [(image, np.full(image.shape[:2], NOT_SCORED, np.uint8)) for image in images]
 
 

@@ -27,7 +27,7 @@ from road_seg_ros.image_files import SourceError
 from road_seg_ros.metrics import RoadCounts
 from road_seg_ros.pixels import threshold_mask
 from road_seg_ros.segmenter import RoadSegmenter
-from training import report
+from training import command, report
 from training.birds_eye import BirdsEyeView, RoadCalibration
 from training.error_pictures import ErrorPictures
 from training.kitti_road import Pair, find_pairs
@@ -217,4 +217,4 @@ def _count_birds_eye(
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    command.run(main)

@@ -32,7 +32,7 @@ from road_seg_ros import checkpoint
 from road_seg_ros.arguments import height_by_width
 from road_seg_ros.checkpoint import InputSize, ModelInfo
 from road_seg_ros.engines.processor import has_int8
-from training import int8_file, onnx_file, openvino_file
+from training import command, int8_file, onnx_file, openvino_file
 from training.export_check import CheckError, check, fit
 from training.exportable import INPUT, LAYOUTS, ExportError, arrange, make_exportable, metadata
 from training.kitti_road import Pair, find_pairs
@@ -215,4 +215,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    command.run(main)

@@ -24,6 +24,7 @@ import torch
 from road_seg_ros import checkpoint
 from road_seg_ros.checkpoint import CheckpointError, InputSize, ModelInfo
 from road_seg_ros.fcn8 import FCN8
+from training import command
 from training.gpu_correctness import Subject, check_all
 from training.gpu_report import COMPACT, FULL, Check, Extent, Finding
 from training.gpu_speed import check_growth, check_options, check_speed, check_startup
@@ -116,4 +117,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    command.run(main)

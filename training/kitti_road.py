@@ -9,9 +9,10 @@ what is not valid (black: another carriageway) is never scored nor trained on.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from road_seg_ros.kitti import read_label
 from road_seg_ros.metrics import NOT_SCORED
 
 KITTI_CATEGORIES = ('um', 'umm', 'uu')
+T = TypeVar('T')
 URBAN = 'urban'  # the benchmark's name for all categories together
 
 
@@ -154,17 +156,22 @@ def read_all(pairs: Sequence[Pair]) -> list[tuple[np.ndarray, np.ndarray]]:
     The 289 images of KITTI Road take 0.5 GB decoded, and every bad file is known before training
     starts.
     """
-    samples, errors = [], []
-    for pair in pairs:
+    return read_every([pair.read for pair in pairs], 'pairs')
+
+
+def read_every(readers: Sequence[Callable[[], T]], kind: str) -> list[T]:
+    """Return what each of them reads; see `require_none_bad` for what cannot be read."""
+    read, errors = [], []
+    for reader in readers:
         try:
-            samples.append(pair.read())
+            read.append(reader())
         except (SourceError, OSError) as error:
             errors.append(str(error))
-    require_none_bad(errors, len(pairs))
-    return samples
+    require_none_bad(errors, len(readers), kind)
+    return read
 
 
-def require_none_bad(errors: Sequence[str], pairs: int) -> None:
-    """Raise SourceError with the number of bad ones among so many pairs, and the first ten."""
+def require_none_bad(errors: Sequence[str], count: int, kind: str = 'pairs') -> None:
+    """Raise SourceError with the number of bad ones among so many, and the first ten."""
     if errors:
-        raise SourceError('\n'.join([f'{len(errors)} of {pairs} pairs are bad:', *errors[:10]]))
+        raise SourceError('\n'.join([f'{len(errors)} of {count} {kind} are bad:', *errors[:10]]))

@@ -37,7 +37,7 @@ from road_seg_ros.image_files import (
 from road_seg_ros.kitti import write_label
 from road_seg_ros.metrics import NOT_ROAD, NOT_SCORED, ROAD
 from road_seg_ros.pixels import resize, resize_label
-from training import config
+from training import command, config
 from training.kitti_road import require_none_bad
 
 CATEGORY = 'own'
@@ -246,4 +246,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    command.run(main)

@@ -62,14 +62,22 @@ def describe(
     return '; '.join(parts)
 
 
-def names(files: Files, description: str) -> list[str]:
-    """Return what tells the data and models of one run from those of another."""
-    models = [
-        f'{Path(model).name} {checkpoint.read(model).digest()[:8]}'
-        for model in (files.start, files.teacher)
-        if model is not None
-    ]
-    return [description, *models, *([files.unlabelled.name] if files.unlabelled else [])]
+def origins(
+    files: Files, description: str, train_pairs: Sequence[Pair], val_pairs: Sequence[Pair]
+) -> dict[str, str]:
+    """Return what tells the data and models of one run from those of another, by kind."""
+    pairs = [*train_pairs, *val_pairs]
+    found = {
+        'data': description,
+        'images': _digest(pair.image_path for pair in pairs),
+        'labels': _digest(pair.label_path for pair in pairs),
+    }
+    for option, model in (('--start', files.start), ('--teacher', files.teacher)):
+        if model is not None:
+            found[option] = f'{Path(model).name} {checkpoint.read(model).digest()[:8]}'
+    if files.unlabelled:
+        found['--unlabelled'] = _digest(list_files(files.unlabelled, IMAGE_SUFFIXES))
+    return found
 
 
 def license_of(files: Files, train_pairs: Sequence[Pair]) -> str:
@@ -171,6 +179,13 @@ def data_names(info: ModelInfo) -> set[str]:
 def fold_of(training: Mapping[str, Any]) -> tuple[int, int]:
     """Return `folds` and `fold` of a run's settings; (0, -1) where nothing was held out."""
     return training.get('folds', 0), training.get('fold', -1)
+
+
+def _digest(paths: Iterable[Path]) -> str:
+    digest = hashlib.blake2b(digest_size=6)
+    for path in paths:
+        digest.update(hashlib.blake2b(path.read_bytes()).digest())
+    return digest.hexdigest()
 
 
 def _data_name(files: Files, pairs: Sequence[Pair]) -> str:

@@ -30,6 +30,7 @@ from road_seg_ros.architecture import HEADS
 from road_seg_ros.arguments import height_by_width, new_file
 from road_seg_ros.benchmark import machine
 from road_seg_ros.fcn8 import FCN8
+from training import command
 
 BYTES = {'fp32': 4, 'fp16': 2, 'bf16': 2, 'int8': 1}
 DTYPES = {'fp32': torch.float32, 'fp16': torch.float16, 'bf16': torch.bfloat16}
@@ -261,4 +262,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    command.run(main)

@@ -37,7 +37,7 @@ from road_seg_ros.checkpoint import InputSize, ModelInfo
 from road_seg_ros.engines.devices import pick_device
 from road_seg_ros.fcn8 import FCN8
 from road_seg_ros.pixels import resize, threshold_mask
-from training import onnx_file, roofline
+from training import command, onnx_file, roofline
 from training.backbone import IMAGENET
 from training.exportable import make_exportable
 
@@ -333,4 +333,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    command.run(main)

@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from road_seg_ros.image_files import SourceError, list_images, read_image
 from road_seg_ros.segmenter import RoadSegmenter
+from training import command
 from training.birds_eye import BirdsEyeView, RoadCalibration
 
 
@@ -67,4 +68,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    command.run(main)

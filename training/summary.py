@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from road_seg_ros import markdown
+from training import command
 
 # The original project's loss by epoch, read as the sum over the epoch's 20 batches.
 PUBLISHED = {1: 22.35, 10: 2.85, 20: 1.72, 30: 1.39, 40: 1.18, 50: 0.97}
@@ -26,17 +27,29 @@ def read_epochs(out: Path) -> dict[int, dict[str, float]]:
     """
     Return by epoch, counted from 1, what the run in that folder logged.
 
-    A resumed run has several logs; the later one holds where they overlap.
+    A resumed run has several logs; the later one holds where they overlap. ValueError names the
+    log that holds something else.
     """
     epochs: dict[int, dict[str, float]] = defaultdict(dict)
-    logs = sorted(out.glob('csv/version_*/metrics.csv'), key=lambda p: int(p.parent.name[8:]))
-    for log in logs:
-        with open(log, newline='', encoding='utf-8') as file:
-            for row in csv.DictReader(file):
-                values = {name: float(row[name]) for name in COLUMNS if row.get(name)}
-                if values:
-                    epochs[int(row['epoch']) + 1].update(values)
+    for log in _logs(out):
+        try:
+            with open(log, newline='', encoding='utf-8') as file:
+                for row in csv.DictReader(file):
+                    values = {name: float(row[name]) for name in COLUMNS if row.get(name)}
+                    if values:
+                        epochs[int(row['epoch']) + 1].update(values)
+        except (KeyError, TypeError, ValueError, csv.Error) as error:
+            raise ValueError(f'{log} is no log of a run: {error!r}') from error
     return dict(sorted(epochs.items()))
+
+
+def _logs(out: Path) -> list[Path]:
+    by_version = {
+        int(version): log
+        for log in out.glob('csv/version_*/metrics.csv')
+        if (version := log.parent.name.removeprefix('version_')).isdecimal()
+    }
+    return [by_version[version] for version in sorted(by_version)]
 
 
 def table(epochs: dict[int, dict[str, float]], rows: int = 12) -> str:
@@ -90,14 +103,21 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument('out', type=Path, help='the folder of a run')
     parser.add_argument('--published', action='store_true', help='compare with the original')
     args = parser.parse_args(arguments)
-    epochs = read_epochs(args.out)
-    if not epochs:
-        print(f'error: {args.out} holds no csv/version_N/metrics.csv of a run', file=sys.stderr)
+    try:
+        epochs = read_epochs(args.out)
+        if not epochs:
+            folds = [str(fold) for fold in sorted(args.out.glob('fold*')) if _logs(fold)]
+            raise ValueError(
+                f'{args.out} holds no csv/version_N/metrics.csv of a run'
+                + (f'; there are {", ".join(folds)}' if folds else '')
+            )
+        print(table(epochs))
+        plot(epochs, args.out / 'curves.png', args.published)
+    except (ValueError, OSError) as error:
+        print(f'error: {error}', file=sys.stderr)
         return 2
-    print(table(epochs))
-    plot(epochs, args.out / 'curves.png', args.published)
     return 0
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    command.run(main)

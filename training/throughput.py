@@ -22,14 +22,15 @@ import torch
 from torch.utils.data import DataLoader
 
 from road_seg_ros.arguments import new_file, whole_number
-from training import config
+from road_seg_ros.engines.torch_errors import is_out_of_memory
+from training import command, config
 from training.config import TrainingConfig
 from training.dataset import render_synthetic, training_loader
 from training.kitti_road import find_pairs, read_all
 from training.process import Process
 from training.provenance import Files
 from training.road_training import Batch
-from training.train import USER_ERRORS, new_module
+from training.train import USER_ERRORS, new_module, what_to_lower
 
 WARM_UP = 3  # batches
 ROUNDS = 10  # batches of each worker that are timed at least: they arrive in bursts
@@ -131,6 +132,11 @@ def main(arguments: list[str] | None = None) -> int:
     except (*USER_ERRORS, OSError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        print(f'error: {what_to_lower(settings, error)}', file=sys.stderr)
+        return 1
     for name in ('data', 'steps', 'both'):
         print(f'{name}: {figures[name]:.1f} images/s')
     print(f'utilisation: {100 * figures["utilisation"]:.0f} %')
@@ -140,4 +146,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    command.run(main)

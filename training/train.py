@@ -18,6 +18,7 @@ for each fold, cross_validation.json and cross_validation.md.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import logging
 import signal
@@ -40,7 +41,7 @@ from road_seg_ros.engines.torch_errors import in_one_line, is_out_of_memory
 from road_seg_ros.fcn8 import FCN8
 from road_seg_ros.image_files import SourceError
 from road_seg_ros.metrics import NOT_ROAD, ROAD
-from training import config, cross_validation, provenance, summary
+from training import command, config, cross_validation, out_folder, provenance, summary
 from training.backbone import NORMALIZATIONS, BackboneError, go_on_from, start_weights
 from training.callbacks import Average, Pictures, Progress, ResumeBatches, SaveModel
 from training.config import ConfigError, TrainingConfig
@@ -52,6 +53,7 @@ from training.dataset import (
     training_loader,
 )
 from training.kitti_road import Pair, find_pairs, read_all, split_fold
+from training.out_folder import last_checkpoint
 from training.process import Process
 from training.provenance import Files
 from training.road_training import RoadTraining, TrainingError
@@ -71,6 +73,12 @@ def train(settings: TrainingConfig, files: Files, resume: bool = False) -> None:
     """
     pairs = find_pairs(files.data)
     _check_folds(settings, pairs)
+    is_first = Process.of_environment().rank == 0
+    with out_folder.owned(files.out) if is_first else contextlib.nullcontext():
+        _train(settings, files, pairs, resume)
+
+
+def _train(settings: TrainingConfig, files: Files, pairs: Sequence[Pair], resume: bool) -> None:
     provenance.warn_of_seen_images(settings, files, pairs)
     log.info('reading %d images', len(pairs))
     samples = dict(zip(pairs, read_all(pairs), strict=True))
@@ -86,13 +94,9 @@ def train(settings: TrainingConfig, files: Files, resume: bool = False) -> None:
     for fold in range(settings.folds):
         log.info('fold %d of %d', fold, settings.folds)
         one = dataclasses.replace(settings, fold=fold)
-        model = cross_validation.model_of_fold(files.out, fold)
-        parts = split_fold(pairs, settings.folds, fold)
-        data = provenance.describe(one, files, *parts, len(others))
-        if resume and cross_validation.is_finished(model, one, data):
-            continue
-        again = resume and _last_checkpoint(model.parent).is_file()
-        train_once(one, dataclasses.replace(files, out=model.parent), samples, others, again)
+        out = cross_validation.model_of_fold(files.out, fold).parent
+        goes_on = resume and last_checkpoint(out).is_file()  # a finished one checks and ends
+        train_once(one, dataclasses.replace(files, out=out), samples, others, goes_on)
     if Process.of_environment().rank == 0:
         cross_validation.summarise(files.out, pairs, settings.folds)
 
@@ -107,8 +111,9 @@ def train_once(
     """Train on `others` and on all samples but those of the validation fold."""
     lightning.seed_everything(settings.seed, workers=True, verbose=False)
     torch.set_float32_matmul_precision('high')
-    files.out.mkdir(parents=True, exist_ok=True)
     process = Process.of_environment()
+    if process.rank == 0 and not resume:
+        out_folder.forget_logs(files.out)
 
     # Data
     size = settings.input_size
@@ -143,8 +148,8 @@ def train_once(
     )
 
     # Loop
-    learns_from = provenance.names(files, info.data)
-    save = SaveModel(files.out / 'model.safetensors', info, learns_from)
+    origins = provenance.origins(files, info.data, train_pairs, val_pairs)
+    save = SaveModel(files.out / 'model.safetensors', info, origins)
     callbacks = [
         ResumeBatches(train_loader.batch_sampler),
         save,  # before EMA: it saves the averaged weights while they are in place
@@ -171,7 +176,7 @@ def train_once(
         precision=settings.precision,
         check_val_every_n_epoch=settings.validate_every,
         num_sanity_val_steps=0,
-        log_every_n_steps=5,
+        log_every_n_steps=min(5, len(train_loader)),
         use_distributed_sampler=False,
         callbacks=callbacks,
         logger=[
@@ -184,13 +189,15 @@ def train_once(
         module,
         train_loader,
         val_loader if val_pairs else None,
-        ckpt_path=_last_checkpoint(files.out) if resume else None,
+        ckpt_path=last_checkpoint(files.out) if resume else None,
     )
     if not val_pairs:
         if settings.ema:
             ema.on_train_end(trainer, module)  # once more: a finished run that is resumed has none
         save.write(trainer, module)
     if trainer.is_global_zero:
+        if not save.path.is_file():
+            raise ConfigError(f'the run has ended, and its {save.path} is not there any more')
         epochs = summary.read_epochs(files.out)
         summary.plot(epochs, files.out / 'curves.png')
         log.info('%s\n%s: %s', summary.table(epochs), save.path, save.describe())
@@ -248,22 +255,23 @@ def main(arguments: list[str] | None = None) -> int:
     except SIGTERMException:  # Lightning's, which would end with status 0
         print('\nterminated; --resume goes on from the last epoch', file=sys.stderr)
         return 128 + signal.SIGTERM
-    except KeyboardInterrupt:  # where Lightning's loop does not run
-        print('\ninterrupted', file=sys.stderr)
-        return 128 + signal.SIGINT
-    except (RuntimeError, MemoryError) as error:
-        if not (isinstance(error, MemoryError) or is_out_of_memory(error)):
+    except Exception as error:
+        if not is_out_of_memory(error):
             raise
-        print(
-            f'error: out of memory ({in_one_line(error)}); lower batch_size (now '
-            f'{settings.batch_size}), crop ({settings.crop}), input_height and input_width '
-            f'({settings.input_height}x{settings.input_width}) or width ({settings.width}); for '
-            f'shared memory, workers ({settings.workers}); if memory is short before training '
-            'starts, shrink the images',
-            file=sys.stderr,
-        )
+        print(f'error: {what_to_lower(settings, error)}', file=sys.stderr)
         return 1
     return 0
+
+
+def what_to_lower(settings: TrainingConfig, error: BaseException) -> str:
+    """Return which settings help where that error says that there is too little memory."""
+    return (
+        f'out of memory ({in_one_line(error)}); lower batch_size (now {settings.batch_size}), '
+        f'crop ({settings.crop}), input_height and input_width '
+        f'({settings.input_height}x{settings.input_width}) or width ({settings.width}); for '
+        f'shared memory, workers ({settings.workers}); if memory is short before training starts, '
+        'shrink the images'
+    )
 
 
 def _check_folds(settings: TrainingConfig, pairs: Sequence[Pair]) -> None:
@@ -274,7 +282,8 @@ def _check_folds(settings: TrainingConfig, pairs: Sequence[Pair]) -> None:
         if not training or len(validation) < needed:
             raise SourceError(
                 f'fold {fold} of {settings.folds} has {len(training)} images to train and '
-                f'{len(validation)} to validate; {needed} at least must validate: set fewer folds'
+                f'{len(validation)} to validate, and {needed} at least must validate; set fewer '
+                'folds, or label more images'
             )
 
 
@@ -291,13 +300,9 @@ def _check_validation(settings: TrainingConfig, samples: Mapping[Pair, Sample]) 
                 )
 
 
-def _last_checkpoint(out: Path) -> Path:
-    return out / 'checkpoints' / 'last.ckpt'
-
-
 def _check(settings: TrainingConfig, files: Files, resume: bool) -> None:
     is_cross_validation = settings.folds > 0 and settings.fold < 0
-    last = _last_checkpoint(files.out / 'fold0' if is_cross_validation else files.out)
+    last = last_checkpoint(files.out / 'fold0' if is_cross_validation else files.out)
     if resume and not last.is_file():
         raise ConfigError(f'--resume needs {last}, and there is none')
     if last.is_file() and not resume:
@@ -336,4 +341,4 @@ def _check_teacher(teacher: ModelInfo, settings: TrainingConfig) -> None:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    command.run(main)

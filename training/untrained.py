@@ -22,6 +22,7 @@ from road_seg_ros.checkpoint import ModelInfo
 from road_seg_ros.engines import quantization
 from road_seg_ros.engines.quantization import Quantization
 from road_seg_ros.fcn8 import FCN8
+from training import command
 
 SEED = 0
 PICTURE = (1, 3, 64, 96)
@@ -78,4 +79,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    command.run(main)

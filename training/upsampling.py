@@ -31,6 +31,7 @@ from road_seg_ros.engines.torch_engine import RoadProbability
 from road_seg_ros.fcn8 import FCN8
 from road_seg_ros.metrics import RoadCounts
 from road_seg_ros.pixels import resize, threshold_mask
+from training import command
 from training.boundary import TOLERANCES, BoundaryCounts
 from training.kitti_road import Pair, find_pairs
 
@@ -157,4 +158,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    command.run(main)

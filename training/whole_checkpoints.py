@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from training.config import ConfigError
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -18,6 +21,12 @@ class WholeCheckpoints(TorchCheckpointIO):
     file system: a run killed in the middle of it would have no checkpoint left.
     """
 
+    def load_checkpoint(self, path: str | Path, *arguments: Any, **options: Any) -> dict[str, Any]:
+        """Read a checkpoint. ConfigError if the file is damaged."""
+        if not _is_whole(path):
+            raise ConfigError(f'{path} is damaged; remove it and start again')
+        return super().load_checkpoint(path, *arguments, **options)
+
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
     ) -> None:
@@ -26,9 +35,19 @@ class WholeCheckpoints(TorchCheckpointIO):
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f'{path.name}.part')
         try:
-            torch.save(checkpoint, part)
+            with open(part, 'wb') as file:
+                torch.save(checkpoint, file)
+                os.fsync(file.fileno())
             os.replace(part, path)
         except RuntimeError as error:  # PyTorch's, of a full disk
             raise OSError(f'{part} cannot be written: {str(error).splitlines()[0]}') from error
         finally:
             part.unlink(missing_ok=True)
+
+
+def _is_whole(path: str | Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as file:  # PyTorch's format, with checksums
+            return file.testzip() is None
+    except zipfile.BadZipFile:
+        return False

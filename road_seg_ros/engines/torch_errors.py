@@ -1,20 +1,22 @@
-"""What PyTorch's errors mean."""
+"""What the errors of PyTorch, and of what prepares its images, mean."""
 
 from __future__ import annotations
 
 # PyTorch has a class of its own for its CUDA allocator alone; the CPU's, the driver, cuBLAS,
-# cuDNN and the memory that processes share only say so.
+# cuDNN and the memory that processes share only say so. So does OpenCV, and NumPy in a worker.
 OUT_OF_MEMORY = (
     'out of memory',
     "can't allocate memory",
     'ALLOC_FAILED',
     'unable to allocate shared memory',
+    'Insufficient memory',
+    'Unable to allocate',
 )
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether PyTorch means that a device, or the machine, has too little memory."""
-    return any(words in str(error) for words in OUT_OF_MEMORY)
+    """Whether an error means that a device, or the machine, has too little memory."""
+    return isinstance(error, MemoryError) or any(words in str(error) for words in OUT_OF_MEMORY)
 
 
 def in_one_line(error: BaseException) -> str:
