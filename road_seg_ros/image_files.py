@@ -68,7 +68,7 @@ def list_files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
         parts = re.split(r'(\d+)', path.name)
         return [int(part) if part.isdecimal() else part for part in parts]
 
-    files = (p for p in folder.iterdir() if p.suffix.lower() in suffixes and p.is_file())
+    files = (p for p in folder.iterdir() if p.suffix.lower() in suffixes and not p.is_dir())
     return sorted(files, key=order)
 
 

@@ -6,8 +6,9 @@ import json
 import shutil
 from pathlib import Path
 
-from training.cross_validation import as_markdown, model_of_fold, summarise
+from training.cross_validation import as_markdown, folder_of_fold, summarise
 from training.kitti_road import find_pairs
+from training.out_folder import model_file
 
 
 def test_a_category_in_one_fold_alone_has_a_mean_and_no_spread(
@@ -17,7 +18,7 @@ def test_a_category_in_one_fold_alone_has_a_mean_and_no_spread(
     few = [pair for pair in pairs if pair.category == 'um'][:2]
     few += [pair for pair in pairs if pair.category == 'uu'][:1]
     for fold in range(2):
-        model = model_of_fold(tmp_path, fold)
+        model = model_file(folder_of_fold(tmp_path, fold))
         model.parent.mkdir()
         shutil.copy(tiny_model, model)
     summary = summarise(tmp_path, few, 2)

@@ -159,9 +159,10 @@ def test_unlabelled_images_that_cannot_be_read_are_counted(tmp_path: Path) -> No
     samples = read_unlabelled(tmp_path)
     assert [image[0, 0, 0] for image, _ in samples] == [0, 1, 2, 3, 4]
     assert all(np.all(label == NOT_SCORED) for _, label in samples)
-    for bad in (1, 3):
-        (tmp_path / f'{bad}.png').write_text('text')
-    with pytest.raises(SourceError, match='2 of 5 images are bad:\n.*1.png .*\n.*3.png '):
+    (tmp_path / '1.png').write_text('text')
+    (tmp_path / '3.png').unlink()
+    (tmp_path / '3.png').symlink_to('nowhere')
+    with pytest.raises(SourceError, match='2 of 5 images are bad:\n.*1.png .*\n.*3.png'):
         read_unlabelled(tmp_path)
 
 

@@ -286,10 +286,26 @@ def test_cross_validation_is_one_command_and_goes_on_after_a_stop(
     for path in (other / 'training').rglob('um_*000009.png'):
         path.unlink()
     assert _train(other, tmp_path, *options, '--resume') == 2
-    assert 'other data: KITTI Road: 18 images for training' in capsys.readouterr().err
-    models[0].unlink()
+    assert 'the run; other training images: 18 with digest' in capsys.readouterr().err
+    for fold in range(2):
+        shutil.rmtree(tmp_path / f'fold{fold}' / 'checkpoints')  # to free space
+    assert _train(other, tmp_path, *options, '--resume') == 2
+    assert 'fold0 is of other data: KITTI Road: 18 images' in capsys.readouterr().err
+    assert _train(kitti_like, tmp_path, *options) == 2
+    assert 'already holds a run' in capsys.readouterr().err
+    assert _train(kitti_like, tmp_path, *options, '--resume') == 0
+    assert [model.read_bytes() for model in models] == before
+
+
+def test_a_finished_run_without_its_model_is_told(
+    kitti_like: Path, tmp_path: Path, capsys
+) -> None:
+    options = ('epochs=1', 'validate_every=1')
+    assert _train(kitti_like, tmp_path, *options) == 0
+    model = tmp_path / 'model.safetensors'
+    model.unlink()
     assert _train(kitti_like, tmp_path, *options, '--resume') == 2
-    assert f'error: the run has ended, and its {models[0]} is not' in capsys.readouterr().err
+    assert f'error: the run has ended, and its {model} is not' in capsys.readouterr().err
 
 
 def test_training_goes_on_from_a_ready_model(
@@ -410,27 +426,33 @@ def test_a_run_is_not_resumed_with_other_settings(
     assert 'fold was 4 and is 1 now' in capsys.readouterr().err
 
 
-def test_a_run_is_not_resumed_with_other_data_or_models(
+def test_a_run_is_not_resumed_from_another_start(
     run: Path, kitti_like: Path, tmp_path: Path, capsys
 ) -> None:
     shutil.copytree(run, tmp_path / 'run')
-    options = ('epochs=12', 'validate_every=4')
-    start = ('--start', str(run / 'model.safetensors'))
-    assert _train(kitti_like, tmp_path / 'run', *options, *start, '--resume') == 2
+    options = ('epochs=12', 'validate_every=4', '--start', str(run / 'model.safetensors'))
+    assert _train(kitti_like, tmp_path / 'run', *options, '--resume') == 2
     error = capsys.readouterr().err
-    assert 'error: --resume goes on with the data and models of the run; other data: ' in error
-    assert 'from random; ' in error and 'from model.safetensors; ' in error
+    assert 'error: --resume goes on with the data and models of the run; other --start' in error
+    assert error.endswith(', and not none\n')
 
-    # As many images of the same names, in a folder of the same name.
-    other = Path(shutil.copytree(kitti_like, tmp_path / kitti_like.name))
-    pair = find_pairs(other)[7]
+
+@pytest.mark.parametrize(('index', 'part'), [(0, 'training'), (8, 'validation')])
+def test_a_run_is_not_resumed_with_other_images_of_the_same_names(
+    run: Path, kitti_like: Path, tmp_path: Path, capsys, index: int, part: str
+) -> None:
+    shutil.copytree(run, tmp_path / 'run')
+    options = ('epochs=12', 'validate_every=4', '--resume')
+    other = Path(shutil.copytree(kitti_like, tmp_path / 'moved' / kitti_like.name))
+    assert _train(other, tmp_path / 'run', *options) == 0  # it is the same, elsewhere
+    pair = find_pairs(other)[index]
     cv2.imwrite(str(pair.image_path), pair.read_image() // 2)
-    assert _train(other, tmp_path / 'run', *options, '--resume') == 2
-    assert 'of the run; other images: ' in capsys.readouterr().err
-    shutil.copy(find_pairs(kitti_like)[7].image_path, pair.image_path)
+    assert _train(other, tmp_path / 'run', *options) == 2
+    assert f'of the run; other {part} images: ' in capsys.readouterr().err
+    shutil.copy(find_pairs(kitti_like)[index].image_path, pair.image_path)
     write_label(pair.label_path, np.roll(pair.read_label(), 40))
-    assert _train(other, tmp_path / 'run', *options, '--resume') == 2
-    assert 'of the run; other labels: ' in capsys.readouterr().err
+    assert _train(other, tmp_path / 'run', *options) == 2
+    assert f'of the run; other {part} labels: ' in capsys.readouterr().err
 
 
 def test_a_run_is_not_resumed_with_another_teacher_of_the_same_name(
@@ -445,7 +467,42 @@ def test_a_run_is_not_resumed_with_another_teacher_of_the_same_name(
     torch.nn.init.zeros_(network.score3.weight)
     checkpoint.save(teacher, network, info)
     assert _train(kitti_like, tmp_path / 'run', *options, '--resume') == 2
-    assert 'of the run; other --teacher: teacher.safetensors ' in capsys.readouterr().err
+    assert 'of the run; other --teacher model: ' in capsys.readouterr().err
+
+
+def test_a_run_is_not_resumed_with_other_unlabelled_images(
+    run: Path, kitti_like: Path, tmp_path: Path, capsys
+) -> None:
+    unlabelled = Path(shutil.copytree(kitti_like / 'training' / 'image_2', tmp_path / 'more'))
+    options = ('epochs=1', 'validate_every=1', 'imitation=0.5', '--unlabelled', str(unlabelled))
+    options += ('--teacher', str(run / 'model.safetensors'))
+    assert _train(kitti_like, tmp_path / 'run', *options) == 0
+    first, second = sorted(unlabelled.iterdir())[:2]
+    shutil.copy(first, second)
+    assert _train(kitti_like, tmp_path / 'run', *options, '--resume') == 2
+    assert 'of the run; other unlabelled images: ' in capsys.readouterr().err
+
+
+def test_the_last_epoch_is_kept_wherever_checkpoints_fall(
+    kitti_like: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ('epochs=3', 'validate_every=3', 'checkpoint_every=2', 'ema=0.9')
+    assert _train(kitti_like, tmp_path, *options) == 0
+    before = (tmp_path / 'model.safetensors').read_bytes()
+    monkeypatch.setattr(RoadTraining, 'training_step', lambda *_: pytest.fail('trains again'))
+    assert _train(kitti_like, tmp_path, *options, '--resume') == 0
+    assert (tmp_path / 'model.safetensors').read_bytes() == before
+
+
+def test_a_torn_log_costs_the_summary_alone(
+    kitti_like: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    options = ('epochs=1', 'validate_every=1')
+    assert _train(kitti_like, tmp_path, *options) == 0
+    (log,) = tmp_path.glob('csv/version_*/metrics.csv')
+    log.write_text('epoch,max_f\n0,broken\n')
+    assert _train(kitti_like, tmp_path, *options, '--resume') == 0
+    assert f'no summary: {log} is no log of a run' in caplog.text
 
 
 def test_a_damaged_checkpoint_is_named(kitti_like: Path, tmp_path: Path, capsys) -> None:
@@ -457,7 +514,7 @@ def test_a_damaged_checkpoint_is_named(kitti_like: Path, tmp_path: Path, capsys)
     for damaged in (content[:-100], b'', content[:middle] + b'?' * 100 + content[middle + 100 :]):
         last.write_bytes(damaged)
         assert _train(kitti_like, tmp_path, *options, '--resume') == 2
-        assert f'error: {last} is damaged; remove it and' in capsys.readouterr().err
+        assert f'error: {last} is damaged; remove it to' in capsys.readouterr().err
 
 
 def test_one_training_at_a_time_writes_to_a_folder(
@@ -487,7 +544,7 @@ def test_a_folder_that_cannot_be_made_is_told_before_images_are_read(
     monkeypatch.setattr(train, 'read_all', lambda _: pytest.fail('images were read'))
     (tmp_path / 'file').write_text('')
     assert _train(kitti_like, tmp_path / 'file', 'epochs=1', 'validate_every=1') == 2
-    assert 'error: [Errno 17] File exists' in capsys.readouterr().err
+    assert f'error: --out {tmp_path / "file"} is not a folder' in capsys.readouterr().err
 
 
 def test_a_run_without_a_checkpoint_leaves_nothing_to_the_next(
@@ -587,6 +644,23 @@ def test_sigterm_ends_a_training_with_a_status(
     monkeypatch.setattr(RoadTraining, 'training_step', stopped)
     assert _train(kitti_like, tmp_path, 'epochs=2', 'validate_every=1') == 143
     assert 'terminated; --resume goes on' in capsys.readouterr().err
+
+
+def test_ctrl_c_ends_a_training_as_any_command(
+    kitti_like: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step, before = RoadTraining.training_step, signal.getsignal(signal.SIGINT)
+
+    def stopped(*arguments: object) -> torch.Tensor:
+        signal.raise_signal(signal.SIGINT)
+        return step(*arguments)
+
+    monkeypatch.setattr(RoadTraining, 'training_step', stopped)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            _train(kitti_like, tmp_path, 'epochs=2', 'validate_every=1')
+    finally:
+        signal.signal(signal.SIGINT, before)  # Lightning ignores it from now on
 
 
 def _cublas_refuses() -> None:

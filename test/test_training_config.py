@@ -106,3 +106,10 @@ def test_a_file_that_is_no_configuration_is_named(tmp_path: Path) -> None:
     (tmp_path / 'twice.yaml').write_text('epochs: 2\nlr: 1e-3\nepochs: 3\n')
     with pytest.raises(ConfigError, match='twice.yaml: epochs is there 2 times'):
         config.read(tmp_path / 'twice.yaml')
+    for bad in ('lr: 2001-13-45', '!!float x: 1', '!!map [1]', '? [a]\n: 1', '!!bool q: 1'):
+        (tmp_path / 'odd.yaml').write_text(bad)
+        with pytest.raises(ConfigError, match='cannot read the configuration .*odd.yaml'):
+            config.read(tmp_path / 'odd.yaml')
+    (tmp_path / 'merged.yaml').write_text('<<: {epochs: 2, lr: 1e-3}\nepochs: 3\n')
+    settings = config.read(tmp_path / 'merged.yaml')
+    assert (settings.epochs, settings.lr) == (3, 1e-3)

@@ -172,10 +172,11 @@ class _Loader(yaml.SafeLoader):
     """YAML whose keys are each there once; yaml's own takes the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise ConfigError(f'{key} is there {keys.count(key)} times')
+        if isinstance(node, yaml.MappingNode):
+            keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+            for key in keys:
+                if keys.count(key) > 1:
+                    raise ConfigError(f'{key} is there {keys.count(key)} times')
         return super().construct_mapping(node, deep)
 
 
@@ -187,7 +188,7 @@ def read(path: str | Path, overrides: Sequence[str] = ()) -> TrainingConfig:
     """
     try:
         values = _Loader(Path(path).read_text(encoding='utf-8')).get_single_data()
-    except (OSError, ConfigError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, TypeError, LookupError, yaml.YAMLError) as error:
         raise ConfigError(f'cannot read the configuration {path}: {error}') from error
     if not isinstance(values, dict) or not values:
         raise ConfigError(f'{path} must hold `key: value` lines')

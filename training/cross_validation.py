@@ -15,15 +15,16 @@ from road_seg_ros.segmenter import RoadSegmenter
 from training import report
 from training.evaluate import score_images
 from training.kitti_road import URBAN, Pair, split_fold
+from training.out_folder import model_file
 
 SCORES = ('max_f', 'avg_precision', 'iou', 'ece')
 
 log = logging.getLogger('training')
 
 
-def model_of_fold(out: Path, fold: int) -> Path:
-    """Return the path of a fold's model file."""
-    return out / f'fold{fold}' / 'model.safetensors'
+def folder_of_fold(out: Path, fold: int) -> Path:
+    """Return where a fold's run writes to."""
+    return out / f'fold{fold}'
 
 
 def summarise(out: Path, pairs: Sequence[Pair], folds: int) -> dict[str, Any]:
@@ -38,7 +39,7 @@ def summarise(out: Path, pairs: Sequence[Pair], folds: int) -> dict[str, Any]:
     """
     results, temperatures = [], []
     for fold in range(folds):
-        segmenter = RoadSegmenter.from_checkpoint(model_of_fold(out, fold))
+        segmenter = RoadSegmenter.from_checkpoint(model_file(folder_of_fold(out, fold)))
         temperatures.append(segmenter.info.temperature)
         results.append(score_images(segmenter, split_fold(pairs, folds, fold)[1]))
         segmenter.close()

@@ -14,7 +14,7 @@ from road_seg_ros import checkpoint
 from road_seg_ros.checkpoint import ModelInfo
 from road_seg_ros.image_files import IMAGE_SUFFIXES, list_files
 from training import licenses
-from training.config import TrainingConfig
+from training.config import ConfigError, TrainingConfig
 from training.kitti_road import (
     Pair,
     has_kitti,
@@ -63,21 +63,36 @@ def describe(
 
 
 def origins(
-    files: Files, description: str, train_pairs: Sequence[Pair], val_pairs: Sequence[Pair]
+    files: Files, train_pairs: Sequence[Pair], val_pairs: Sequence[Pair]
 ) -> dict[str, str]:
     """Return what tells the data and models of one run from those of another, by kind."""
-    pairs = [*train_pairs, *val_pairs]
-    found = {
-        'data': description,
-        'images': _digest(pair.image_path for pair in pairs),
-        'labels': _digest(pair.label_path for pair in pairs),
-    }
+    found = {}
+    for part, pairs in (('training', train_pairs), ('validation', val_pairs)):
+        found[f'{part} images'] = _digest([pair.image_path for pair in pairs])
+        found[f'{part} labels'] = _digest([pair.label_path for pair in pairs])
     for option, model in (('--start', files.start), ('--teacher', files.teacher)):
         if model is not None:
-            found[option] = f'{Path(model).name} {checkpoint.read(model).digest()[:8]}'
+            found[f'{option} model'] = checkpoint.read(model).digest()[:12]
     if files.unlabelled:
-        found['--unlabelled'] = _digest(list_files(files.unlabelled, IMAGE_SUFFIXES))
+        found['unlabelled images'] = _digest(list_files(files.unlabelled, IMAGE_SUFFIXES))
     return found
+
+
+def require_same_run(
+    info: ModelInfo,
+    settings: TrainingConfig,
+    files: Files,
+    train_pairs: Sequence[Pair],
+    val_pairs: Sequence[Pair],
+    others: int,
+) -> None:
+    """Raise ConfigError if a finished model was made with other settings, images or models."""
+    settings.require_same_as(info.training)
+    data = describe(settings, files, train_pairs, val_pairs, others)
+    if info.data != data or info.seen != seen_by(settings, files, train_pairs):
+        raise ConfigError(
+            f'--resume: the model in {files.out} is of other data: {info.data}, and not {data}'
+        )
 
 
 def license_of(files: Files, train_pairs: Sequence[Pair]) -> str:
@@ -181,11 +196,11 @@ def fold_of(training: Mapping[str, Any]) -> tuple[int, int]:
     return training.get('folds', 0), training.get('fold', -1)
 
 
-def _digest(paths: Iterable[Path]) -> str:
+def _digest(paths: Sequence[Path]) -> str:
     digest = hashlib.blake2b(digest_size=6)
     for path in paths:
         digest.update(hashlib.blake2b(path.read_bytes()).digest())
-    return digest.hexdigest()
+    return f'{len(paths)} with digest {digest.hexdigest()}'
 
 
 def _data_name(files: Files, pairs: Sequence[Pair]) -> str:

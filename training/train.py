@@ -18,7 +18,6 @@ for each fold, cross_validation.json and cross_validation.md.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import dataclasses
 import logging
 import signal
@@ -41,7 +40,7 @@ from road_seg_ros.engines.torch_errors import in_one_line, is_out_of_memory
 from road_seg_ros.fcn8 import FCN8
 from road_seg_ros.image_files import SourceError
 from road_seg_ros.metrics import NOT_ROAD, ROAD
-from training import command, config, cross_validation, out_folder, provenance, summary
+from training import command, config, cross_validation, provenance, summary
 from training.backbone import NORMALIZATIONS, BackboneError, go_on_from, start_weights
 from training.callbacks import Average, Pictures, Progress, ResumeBatches, SaveModel
 from training.config import ConfigError, TrainingConfig
@@ -53,7 +52,14 @@ from training.dataset import (
     training_loader,
 )
 from training.kitti_road import Pair, find_pairs, read_all, split_fold
-from training.out_folder import last_checkpoint
+from training.out_folder import (
+    finished_model,
+    forget_logs,
+    holds_run,
+    last_checkpoint,
+    model_file,
+    owned,
+)
 from training.process import Process
 from training.provenance import Files
 from training.road_training import RoadTraining, TrainingError
@@ -73,8 +79,7 @@ def train(settings: TrainingConfig, files: Files, resume: bool = False) -> None:
     """
     pairs = find_pairs(files.data)
     _check_folds(settings, pairs)
-    is_first = Process.of_environment().rank == 0
-    with out_folder.owned(files.out) if is_first else contextlib.nullcontext():
+    with owned(files.out):
         _train(settings, files, pairs, resume)
 
 
@@ -94,9 +99,14 @@ def _train(settings: TrainingConfig, files: Files, pairs: Sequence[Pair], resume
     for fold in range(settings.folds):
         log.info('fold %d of %d', fold, settings.folds)
         one = dataclasses.replace(settings, fold=fold)
-        out = cross_validation.model_of_fold(files.out, fold).parent
-        goes_on = resume and last_checkpoint(out).is_file()  # a finished one checks and ends
-        train_once(one, dataclasses.replace(files, out=out), samples, others, goes_on)
+        of_fold = dataclasses.replace(files, out=cross_validation.folder_of_fold(files.out, fold))
+        goes_on = last_checkpoint(of_fold.out).is_file()
+        if not goes_on and (info := finished_model(of_fold.out)):  # somebody wanted the space
+            parts = split_fold(pairs, settings.folds, fold)
+            provenance.require_same_run(info, one, of_fold, *parts, len(others))
+            continue
+        with owned(of_fold.out):
+            train_once(one, of_fold, samples, others, goes_on)
     if Process.of_environment().rank == 0:
         cross_validation.summarise(files.out, pairs, settings.folds)
 
@@ -112,8 +122,6 @@ def train_once(
     lightning.seed_everything(settings.seed, workers=True, verbose=False)
     torch.set_float32_matmul_precision('high')
     process = Process.of_environment()
-    if process.rank == 0 and not resume:
-        out_folder.forget_logs(files.out)
 
     # Data
     size = settings.input_size
@@ -148,8 +156,9 @@ def train_once(
     )
 
     # Loop
-    origins = provenance.origins(files, info.data, train_pairs, val_pairs)
-    save = SaveModel(files.out / 'model.safetensors', info, origins)
+    origins = provenance.origins(files, train_pairs, val_pairs)
+    checkpoint_every = min(settings.checkpoint_every, settings.epochs)
+    save = SaveModel(model_file(files.out), info, origins)
     callbacks = [
         ResumeBatches(train_loader.batch_sampler),
         save,  # before EMA: it saves the averaged weights while they are in place
@@ -160,7 +169,7 @@ def train_once(
         ModelCheckpoint(
             files.out / 'checkpoints',
             filename='last',
-            every_n_epochs=min(settings.checkpoint_every, settings.epochs),
+            every_n_epochs=checkpoint_every,
             enable_version_counter=False,
             save_on_train_epoch_end=True,  # every epoch, not only those that validate
         ),
@@ -185,22 +194,38 @@ def train_once(
             CSVLogger(files.out, name='csv', flush_logs_every_n_steps=1),
         ],
     )
-    trainer.fit(
-        module,
-        train_loader,
-        val_loader if val_pairs else None,
-        ckpt_path=last_checkpoint(files.out) if resume else None,
-    )
+    if not resume and process.rank == 0:
+        forget_logs(files.out)
+    try:
+        trainer.fit(
+            module,
+            train_loader,
+            val_loader if val_pairs else None,
+            ckpt_path=last_checkpoint(files.out) if resume else None,
+        )
+    except SystemExit as error:
+        if isinstance(error.__context__, KeyboardInterrupt):  # Lightning ends with status 1
+            raise KeyboardInterrupt from error
+        raise
+    if settings.epochs % checkpoint_every:
+        trainer.save_checkpoint(last_checkpoint(files.out))
     if not val_pairs:
         if settings.ema:
             ema.on_train_end(trainer, module)  # once more: a finished run that is resumed has none
         save.write(trainer, module)
     if trainer.is_global_zero:
         if not save.path.is_file():
-            raise ConfigError(f'the run has ended, and its {save.path} is not there any more')
-        epochs = summary.read_epochs(files.out)
-        summary.plot(epochs, files.out / 'curves.png')
-        log.info('%s\n%s: %s', summary.table(epochs), save.path, save.describe())
+            raise ConfigError(
+                f'the run has ended, and its {save.path} is not there any more; put it back, or '
+                f'remove {last_checkpoint(files.out)} to train it anew'
+            )
+        try:
+            epochs = summary.read_epochs(files.out)
+            summary.plot(epochs, files.out / 'curves.png')
+            log.info('%s', summary.table(epochs))
+        except (ValueError, OSError) as error:
+            log.warning('no summary: %s', error)
+        log.info('%s: %s', save.path, save.describe())
 
 
 def new_module(settings: TrainingConfig, files: Files) -> RoadTraining:
@@ -301,11 +326,12 @@ def _check_validation(settings: TrainingConfig, samples: Mapping[Pair, Sample]) 
 
 
 def _check(settings: TrainingConfig, files: Files, resume: bool) -> None:
-    is_cross_validation = settings.folds > 0 and settings.fold < 0
-    last = last_checkpoint(files.out / 'fold0' if is_cross_validation else files.out)
-    if resume and not last.is_file():
-        raise ConfigError(f'--resume needs {last}, and there is none')
-    if last.is_file() and not resume:
+    folders = [files.out]
+    if settings.fold < 0:
+        folders += [cross_validation.folder_of_fold(files.out, f) for f in range(settings.folds)]
+    if resume and not any(map(holds_run, folders)):
+        raise ConfigError(f'--resume needs {last_checkpoint(folders[-1])}, and there is none')
+    if not resume and any(map(holds_run, folders)):
         raise ConfigError(
             f'{files.out} already holds a run; --resume continues it, or choose another'
         )

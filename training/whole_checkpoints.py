@@ -24,7 +24,7 @@ class WholeCheckpoints(TorchCheckpointIO):
     def load_checkpoint(self, path: str | Path, *arguments: Any, **options: Any) -> dict[str, Any]:
         """Read a checkpoint. ConfigError if the file is damaged."""
         if not _is_whole(path):
-            raise ConfigError(f'{path} is damaged; remove it and start again')
+            raise ConfigError(f'{path} is damaged; remove it to train that run anew')
         return super().load_checkpoint(path, *arguments, **options)
 
     def save_checkpoint(
@@ -49,5 +49,5 @@ def _is_whole(path: str | Path) -> bool:
     try:
         with zipfile.ZipFile(path) as file:  # PyTorch's format, with checksums
             return file.testzip() is None
-    except zipfile.BadZipFile:
+    except (zipfile.BadZipFile, ValueError, RuntimeError):  # of a directory that lies
         return False

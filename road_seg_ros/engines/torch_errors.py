@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 # PyTorch has a class of its own for its CUDA allocator alone; the CPU's, the driver, cuBLAS,
-# cuDNN and the memory that processes share only say so. So does OpenCV, and NumPy in a worker.
+# cuDNN and the memory that processes share only say so. So do OpenCV and OpenVINO, and NumPy in
+# another process.
 OUT_OF_MEMORY = (
     'out of memory',
     "can't allocate memory",
@@ -11,6 +12,7 @@ OUT_OF_MEMORY = (
     'unable to allocate shared memory',
     'Insufficient memory',
     'Unable to allocate',
+    'Failed to allocate',
 )
 
 
