@@ -153,6 +153,13 @@ class Checkpoint:
         """Return the SHA-256 of the file, in hexadecimal."""
         return hashlib.sha256(self.content).hexdigest()
 
+    def require_two_classes(self) -> None:
+        """Raise CheckpointError if it does not tell road from not road, and nothing else."""
+        if (classes := self.info.architecture.get('classes', 2)) != 2:
+            raise CheckpointError(
+                f'{self.path} scores {classes} classes; a mask needs two, not road and road'
+            )
+
     def network(self) -> FCN8:
         """
         Return the network (float32, on the CPU, in evaluation mode).

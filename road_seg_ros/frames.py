@@ -32,6 +32,7 @@ from road_seg_ros.image_files import (
     ImageSequence,
     SourceError,
     even_stamps,
+    for_opencv,
     list_images,
     read_image,
 )
@@ -133,7 +134,7 @@ def _read_images(sequence: ImageSequence, stamps: list[int]) -> Iterator[Frame]:
 
 
 def _open_video(path: Path) -> Frames:
-    capture = cv2.VideoCapture(str(path))
+    capture = cv2.VideoCapture(for_opencv(path))
     if not capture.isOpened():
         raise SourceError(f'{path} cannot be opened as a video')
     rate = capture.get(cv2.CAP_PROP_FPS) or DEFAULT_RATE_HZ

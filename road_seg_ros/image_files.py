@@ -77,6 +77,24 @@ def read_image(path: Path) -> np.ndarray:
     return require_image(np.fromfile(path, np.uint8), path)  # cv2.imread prints a warning
 
 
+def write_image(path: Path, pixels: np.ndarray) -> None:
+    """Write uint8 (H, W) or (H, W, 3) BGR pixels as the name's ending says. OSError if not."""
+    content = cv2.imencode(path.suffix, pixels)[1]  # not cv2.imwrite: see `for_opencv`
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        raise OSError(f'{path} cannot be written: {error.strerror}') from error
+
+
+def for_opencv(path: Path) -> str:
+    """Return a path for OpenCV, which crashes on names that are no UTF-8: SourceError instead."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise SourceError(f'{path!r} is not a name in UTF-8; choose another') from error
+    return str(path)
+
+
 def require_image(data: np.ndarray, path: Path, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:
     """Do as `decode_image` does with what a file holds; SourceError names it if it is none."""
     image = decode_image(data, flags)

@@ -21,7 +21,6 @@ from datetime import datetime, timezone
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from road_seg_ros import metrics
@@ -31,6 +30,7 @@ from road_seg_ros.image_files import (
     SourceError,
     list_images,
     read_image,
+    write_image,
 )
 
 LEFT_COLOUR = 2
@@ -205,8 +205,7 @@ def write_label(path: Path, label: np.ndarray) -> None:
     bgr = np.zeros((*label.shape, 3), np.uint8)
     bgr[label == metrics.ROAD, 0] = 255
     bgr[label != metrics.NOT_SCORED, 2] = 255
-    if not cv2.imwrite(str(path), bgr):
-        raise OSError(f'{path} cannot be written')
+    write_image(path, bgr)
 
 
 def _camera_number(folder: Path) -> int | None:
@@ -266,7 +265,7 @@ def _road_file(root: Path, path: Path, camera: int) -> ImageFile:
 
 
 def _read_lines(path: Path) -> list[str]:
-    return path.read_text(encoding='utf-8', errors='replace').splitlines()
+    return path.read_text(encoding='utf-8-sig', errors='replace').splitlines()
 
 
 def _date_ns(line: str) -> int:

@@ -6,7 +6,11 @@ from collections.abc import Iterable, Sequence
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table, one line a row. ValueError if a row is not as long as the heads."""
+    """
+    Return a table, one line a row. ValueError if a row is not as long as the heads.
+
+    What is no character, in a file's name that is not UTF-8, becomes a question mark.
+    """
     lines = [_line(heads), f'|{"---|" * len(heads)}']
     for row in rows:
         if len(row) != len(heads):
@@ -16,4 +20,4 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _line(cells: Sequence[str]) -> str:
-    return f'| {" | ".join(cells)} |'
+    return f'| {" | ".join(cells)} |'.encode('utf-8', 'replace').decode()

@@ -18,7 +18,7 @@ from dataclasses import replace
 import numpy as np
 
 from road_seg_ros import checkpoint, engines, memory
-from road_seg_ros.checkpoint import CheckpointError, InputSize, ModelInfo
+from road_seg_ros.checkpoint import InputSize, ModelInfo
 from road_seg_ros.engines import Engine, Segmentation, Tint, Wanted
 
 __all__ = ['RoadSegmenter', 'Segmentation', 'Tint']
@@ -62,10 +62,7 @@ class RoadSegmenter:
         """
         times = [time.perf_counter()]
         model = checkpoint.read(path)
-        if (classes := model.info.architecture.get('classes', 2)) != 2:
-            raise CheckpointError(
-                f'{model.path} scores {classes} classes; a mask needs two, not road and road'
-            )
+        model.require_two_classes()
         if input_size is not None:
             model = replace(model, info=replace(model.info, input=input_size))
         choice = engines.choose(model, device, engine, precision)

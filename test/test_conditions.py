@@ -9,8 +9,10 @@ import cv2
 import numpy as np
 import pytest
 
+from road_seg_ros.kitti import write_label
 from road_seg_ros.metrics import NOT_SCORED, ROAD
 from training import conditions
+from training.kitti_road import Pair
 
 
 @pytest.mark.parametrize('name', conditions.CONDITIONS)
@@ -57,6 +59,34 @@ def test_every_condition_is_reported(
     pictures = sorted((tmp_path / 'pictures').iterdir())
     assert len(pictures) == 2
     assert cv2.imread(str(pictures[0])) is not None
+
+
+def test_a_condition_without_road_is_left_out(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog, capsys
+) -> None:
+    monkeypatch.setattr(conditions, 'SYNTHETIC_SCENES', 2)
+    label = np.zeros((5, 40), np.uint8)  # and lower than any line that could be painted
+    label[3:, :8] = ROAD  # at the left edge, which a narrower camera does not see
+    for folder in ('image_2', 'gt_image_2'):
+        (tmp_path / 'training' / folder).mkdir(parents=True)
+    cv2.imwrite(str(tmp_path / 'training/image_2/a_000000.png'), np.zeros((5, 40, 3), np.uint8))
+    cv2.imwrite(str(tmp_path / 'training/image_2/b_000000.png'), np.zeros((5, 40, 3), np.uint8))
+    write_label(tmp_path / 'training/gt_image_2/a_road_000000.png', label)
+    write_label(tmp_path / 'training/gt_image_2/b_road_000000.png', np.zeros_like(label))
+    assert conditions.main(['--model', str(tiny_model), '--data', str(tmp_path)]) == 0
+    assert '4:3: no image shows any road' in caplog.text
+    told = capsys.readouterr().out
+    assert '| as it is |' in told and '| 4:3 |' not in told
+
+
+def test_pictures_that_cannot_be_written_are_told_first(
+    tiny_model: Path, kitti_like: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    monkeypatch.setattr(Pair, 'read', lambda _: pytest.fail('too late'))
+    (tmp_path / 'file').touch()
+    options = ['--model', str(tiny_model), '--engine', 'torch', '--data', str(kitti_like)]
+    assert conditions.main([*options, '--pictures', str(tmp_path / 'file')]) == 2
+    assert 'File exists' in capsys.readouterr().err
 
 
 def test_a_missing_folder_is_one_line(tiny_model: Path, capsys) -> None:

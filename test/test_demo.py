@@ -113,7 +113,7 @@ def test_what_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     recorder = Recorder(tmp_path, 10.0)
     (tmp_path / 'masks').rmdir()
     recorder.add('mask', 'a', np.zeros((4, 4), np.uint8))
-    with pytest.raises(RecorderError, match='a.png was not written'):
+    with pytest.raises(RecorderError, match='a.png cannot be written'):
         recorder.close()
 
 

@@ -14,6 +14,7 @@ import pytest
 from straight_camera import CALIBRATION, seen_from_above
 
 from road_seg_ros import checkpoint
+from road_seg_ros.kitti import write_label
 from road_seg_ros.metrics import NOT_ROAD, NOT_SCORED, ROAD, RoadCounts
 from road_seg_ros.segmenter import RoadSegmenter
 from training import evaluate
@@ -204,12 +205,61 @@ def test_pictures_that_cannot_be_written_are_named(tmp_path: Path) -> None:
         pictures.add('um_000000', np.zeros((4, 4, 3), np.uint8), nothing, nothing)
 
 
-def test_a_view_without_road_is_named(calibrated: Path, model: Path, capsys) -> None:
+def test_an_evaluation_that_was_ended_leaves_no_pictures_to_the_next(tmp_path: Path) -> None:
+    nothing, image = np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.uint8)
+    cv2.imwrite(str(tmp_path / 'um_000000.png'), image)  # not ours
+    ErrorPictures(tmp_path).add('um_000001', image, nothing, nothing)
+    pictures = ErrorPictures(tmp_path)
+    pictures.add('um_000000', image, nothing, nothing)
+    pictures.rank()
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ['0000_f1_100.0_um_000000.png', 'um_000000.png']
+
+
+def test_a_birds_eye_view_without_road_leaves_the_perspective_one(
+    calibrated: Path, model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     backwards = CALIBRATION.replace('R0_rect: 1 0 0 0 1 0 0 0 1', 'R0_rect: 1 0 0 0 1 0 0 0 -1')
     for path in (calibrated / 'training' / 'calib').iterdir():
         path.write_text(backwards)
-    assert evaluate.main(_arguments(model, calibrated)) == 2
-    assert "urban, bird's-eye view: there is no road pixel" in capsys.readouterr().err
+    out = ('--json', tmp_path / 'scores.json', '--plots', tmp_path / 'plots')
+    assert evaluate.main(_arguments(model, calibrated, *out)) == 0
+    assert "no bird's-eye view: it shows no road; check" in caplog.text
+    scores = json.loads((tmp_path / 'scores.json').read_text())
+    assert scores['bev'] is None and scores['perspective']['urban']['max_f'] > 0
+
+
+def test_images_without_road_have_no_scores(
+    kitti_like: Path, model: Path, tmp_path, capsys
+) -> None:
+    data = Path(shutil.copytree(kitti_like, tmp_path / 'data'))
+    for pair in find_pairs(data):
+        write_label(pair.label_path, np.zeros_like(pair.read_label()))
+    assert evaluate.main(_arguments(model, data)) == 2
+    assert 'urban, perspective view: there is no road pixel' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('category', ['stra\udcdfe', '_cam', 'a$b$', 'US$ \\frac$'])
+def test_names_of_all_kinds_are_scored_and_drawn(
+    kitti_like: Path, model: Path, tmp_path: Path, category: str, capsys
+) -> None:
+    pair = find_pairs(kitti_like)[0]
+    for folder, name, source in (
+        ('image_2', f'{category}_000000.png', pair.image_path),
+        ('gt_image_2', f'{category}_road_000000.png', pair.label_path),
+    ):
+        (tmp_path / 'training' / folder).mkdir(parents=True)
+        shutil.copy(source, tmp_path / 'training' / folder / name)
+    plots, pictures = tmp_path / 'plots', tmp_path / 'pictures'
+    out = ('--plots', plots, '--pictures', pictures, '--markdown', tmp_path / 'scores.md')
+    capsys.readouterr()
+    assert evaluate.main(_arguments(model, tmp_path, *out)) == 0
+    assert len(list(plots.iterdir())) == 2
+    (picture,) = pictures.iterdir()
+    assert picture.name.endswith(f'_{category}_000000.png')
+    assert (
+        f'| {category} |'.encode(errors='surrogateescape') in (tmp_path / 'scores.md').read_bytes()
+    )
 
 
 def test_tables_and_plots_of_both_views(

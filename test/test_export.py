@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from collections.abc import Callable
@@ -152,6 +153,22 @@ def test_an_engine_that_is_too_far_off_is_refused(
     engine = TorchEngine(*checkpoint.load(model), 'fp32')
     with pytest.raises(export_check.CheckError, match=words):
         export_check.check_engine(engine, read, find_pairs(kitti_like)[:3])
+
+
+def test_masks_without_any_road_agree(model: Path, kitti_like: Path) -> None:
+    read = checkpoint.read(model)
+    read = dataclasses.replace(read, info=dataclasses.replace(read.info, threshold=1.0))
+    engine = TorchEngine(read.network(), read.info, 'fp32')
+    scores = export_check.check_engine(engine, read, find_pairs(kitti_like)[:3])
+    assert scores['iou'] == 0 and scores['mask_iou'] == 100
+
+
+def test_three_classes_are_refused(tmp_path: Path, capsys) -> None:
+    three = tmp_path / 'three.safetensors'
+    checkpoint.save(three, FCN8(0.05, 'none', classes=3), ModelInfo({}))
+    options = ['--model', str(three), '--format', 'onnx', '--out', str(tmp_path / 'a.onnx')]
+    assert export.main(options) == 2
+    assert f'{three} scores 3 classes; a mask needs two' in capsys.readouterr().err
 
 
 def test_without_int8_instructions_the_node_gets_no_file(monkeypatch, model: Path) -> None:

@@ -67,7 +67,9 @@ def test_other_files_may_hold_the_same_images(kitti_like: Path) -> None:
 def test_an_older_file_is_believed(kitti_like: Path) -> None:
     pairs = find_pairs(kitti_like)
     assert why(pairs, ModelInfo({}, training=SPLIT)) == ''
-    assert split_as_trained(pairs, ModelInfo({}, training={'folds': 0, 'fold': -1})) is None
+    for folds, fold in ((0, -1), (5, -1), ('5', 1), (5, '1'), (-3, 1), (2, 2), (True, 0)):
+        info = ModelInfo({}, training={'folds': folds, 'fold': fold})
+        assert split_as_trained(pairs, info) is None
 
 
 def save(path: Path, info: ModelInfo) -> str:

@@ -57,3 +57,19 @@ def test_what_is_missing_is_named(
     (kitti / lost).rename(tmp_path / 'elsewhere')
     assert _submit(tiny_model, kitti, tmp_path / 'out') == 2
     assert words in capsys.readouterr().err.splitlines()[-1]
+    assert not list((tmp_path / 'out').glob('*'))  # told before the work
+
+
+def test_two_images_of_one_name_are_refused(
+    kitti: Path, tiny_model: Path, tmp_path: Path, capsys
+) -> None:
+    images = kitti / 'testing' / 'image_2'
+    cv2.imwrite(str(images / 'um_000007.jpg'), np.zeros((94, 310, 3), np.uint8))
+    assert _submit(tiny_model, kitti, tmp_path / 'out') == 2
+    assert 'um_000007 is there twice' in capsys.readouterr().err
+
+
+def test_nothing_is_written_among_the_data(kitti: Path, tiny_model: Path, capsys) -> None:
+    assert _submit(tiny_model, kitti, kitti / 'training' / 'gt_image_2') == 2
+    assert 'gt_image_2 is inside of --data' in capsys.readouterr().err
+    assert not (kitti / 'training').exists()

@@ -35,6 +35,8 @@ from training.kitti_road import Pair
 COLUMNS = ('max_f', 'iou', 'threshold', 'ece')
 SYNTHETIC_SCENES = 40  # of seeds 0, 1, ...; training takes others
 
+log = logging.getLogger('training')
+
 Condition = Callable[[np.ndarray, np.ndarray, np.random.Generator], Sample]
 
 
@@ -99,10 +101,13 @@ def score(
     """
     Return the scores of all images together under each condition, and of synthetic scenes.
 
+    A condition under which no image shows road is left out.
+
     pictures: folder for an error picture of each synthetic scene. See `RoadCounts.scores`. Each
     condition draws from its own generator, the same every time. SourceError on a pair that cannot
     be read.
     """
+    gallery = ErrorPictures(pictures) if pictures else None
     counts = {name: RoadCounts() for name in CONDITIONS}
     for index, pair in enumerate(tqdm(pairs, unit='image')):
         image, label = pair.read()
@@ -110,7 +115,6 @@ def score(
             seen, truth = condition(image, label, np.random.default_rng((index, number)))
             counts[name].add(segmenter(np.ascontiguousarray(seen)).confidence, truth)
     counts['synthetic'] = RoadCounts()
-    gallery = ErrorPictures(pictures) if pictures else None
     for seed, (image, label) in enumerate(render_synthetic(SYNTHETIC_SCENES, first_seed=0)):
         confidence = segmenter(image).confidence
         counts['synthetic'].add(confidence, label)
@@ -119,6 +123,9 @@ def score(
             gallery.add(f'synthetic_{seed:06d}', image, mask, label)
     if gallery:
         gallery.rank()
+    for name in [name for name, count in counts.items() if not count.road.any()]:
+        log.warning('%s: no image shows any road', name)
+        del counts[name]
     return {name: count.scores(segmenter.threshold) for name, count in counts.items()}
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from road_seg_ros.image_files import write_image
 from road_seg_ros.metrics import NOT_SCORED, ROAD
 
 # BGR: right is green, road that was missed red, what was wrongly called road blue.
 TRUE_POSITIVE, FALSE_NEGATIVE, FALSE_POSITIVE = (0, 255, 0), (0, 0, 255), (255, 0, 0)
+UNRANKED = '.unranked'  # the folder of pictures before all are known
 LEGEND = (('right', TRUE_POSITIVE), ('missed', FALSE_NEGATIVE), ('false', FALSE_POSITIVE))
 
 
@@ -23,6 +26,9 @@ class ErrorPictures:
         for old in folder.glob('[0-9]*_f1_*.png'):
             old.unlink()
         self._folder = folder
+        self._unranked = folder / UNRANKED
+        shutil.rmtree(self._unranked, ignore_errors=True)  # of an evaluation that was ended
+        self._unranked.mkdir()
         self._f1_by_name: dict[str, float] = {}
 
     def add(self, name: str, image: np.ndarray, mask: np.ndarray, label: np.ndarray) -> None:
@@ -33,15 +39,14 @@ class ErrorPictures:
             style = (5 + 110 * index, 25), cv2.FONT_HERSHEY_SIMPLEX, 0.8
             cv2.putText(picture, text, *style, (0, 0, 0), 6, cv2.LINE_AA)  # its outline
             cv2.putText(picture, text, *style, color, 2, cv2.LINE_AA)
-        path = self._folder / f'{name}.png'
-        if not cv2.imwrite(str(path), picture):
-            raise OSError(f'{path} cannot be written')
+        write_image(self._unranked / f'{name}.png', picture)
 
     def rank(self) -> None:
         """Name the pictures by rank, the worst F1 first."""
         for rank, name in enumerate(sorted(self._f1_by_name, key=self._f1_by_name.get)):
             ranked = f'{rank:04d}_f1_{100 * self._f1_by_name[name]:.1f}_{name}.png'
-            (self._folder / f'{name}.png').replace(self._folder / ranked)
+            (self._unranked / f'{name}.png').replace(self._folder / ranked)
+        self._unranked.rmdir()
 
 
 def draw_errors(image: np.ndarray, mask: np.ndarray, label: np.ndarray) -> np.ndarray:

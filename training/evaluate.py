@@ -10,6 +10,7 @@ training/calib/<name>.txt for every image, the bird's-eye view is scored too.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import logging
 import sys
@@ -48,7 +49,8 @@ def score_images(
     Run the model over labelled images and count each one, in the order of `pairs`.
 
     pictures: folder for an error picture of every image. flip: see `predict`. The bird's-eye view
-    is counted if every pair has a calibration file. SourceError on a file that cannot be read.
+    is counted if every pair has a calibration file, and some road is seen in it. SourceError on a
+    file that cannot be read.
     """
     calibrations = _read_calibrations(pairs)
     gallery = ErrorPictures(pictures) if pictures is not None else None
@@ -66,6 +68,9 @@ def score_images(
             gallery.add(pair.name, image, threshold_mask(confidence, segmenter.threshold), label)
     if gallery is not None:
         gallery.rank()
+    if calibrations is not None and not any(result.bev.road.any() for result in results):
+        log.warning("no bird's-eye view: it shows no road; check the files in training/calib")
+        results = [dataclasses.replace(result, bev=None) for result in results]
     return results
 
 

@@ -75,6 +75,7 @@ def export(
         raise ExportError('--int8 needs --calibration KITTI_DIR: images to measure ranges on')
     _check_installed((*file_format.PACKAGES, *(['nncf'] if int8 else [])))
     model_file = checkpoint.read(model_path)
+    model_file.require_two_classes()
     for_node = int8 and format_name == 'openvino' and size is None
     if for_node and has_int8() and not os.access(model_file.path.parent, os.W_OK):
         raise ExportError(
@@ -135,7 +136,9 @@ def split_pairs(pairs: Sequence[Pair], info: ModelInfo) -> Split:
             'on them, and MaxF flatters'
         )
     if not used or not held_out:
-        raise ExportError(f'{len(pairs)} labelled images are too few to calibrate and to check on')
+        raise ExportError(
+            f'{len(pairs)} labelled images are too few: some are for calibration, others to check'
+        )
     chosen = np.linspace(0, len(used) - 1, min(len(used), CALIBRATION_IMAGES)).round().astype(int)
     return Split([used[index] for index in chosen], held_out, description)
 
@@ -162,6 +165,8 @@ def _check_output(out: Path, suffix: str, format_name: str) -> None:
         raise ExportError(f'--out {out} is a folder; name a file')
     if not out.parent.is_dir():
         raise ExportError(f'--out {out}: there is no folder {out.parent}; make it first')
+    if not os.access(out.parent, os.W_OK):
+        raise ExportError(f'--out {out}: {out.parent} cannot be written to')
 
 
 def _check_installed(packages: Sequence[str]) -> None:

@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
-import cv2
 import numpy as np
 import torch
 
 from road_seg_ros import synthetic
+from road_seg_ros.image_files import write_image
 from road_seg_ros.kitti import write_label
 from road_seg_ros.metrics import NOT_ROAD, ROAD
 from training.gpu_report import Check, Extent, Finding, guarded
@@ -129,7 +129,7 @@ def write_scenes(folder: Path, extent: Extent) -> Path:
     scenes = [synthetic.render(seed, *extent.sizes[0]) for seed in range(min(16, extent.images))]
     for index in range(extent.images):
         scene = scenes[index % len(scenes)]
-        cv2.imwrite(str(images / f'um_{index:06d}.png'), scene.image)
+        write_image(images / f'um_{index:06d}.png', scene.image)
         label = np.where(scene.road, ROAD, NOT_ROAD)
         write_label(labels / f'um_road_{index:06d}.png', label)
     return folder

@@ -38,7 +38,7 @@ def paint_line(image: np.ndarray, label: np.ndarray, rng: np.random.Generator) -
     """
     height, width = label.shape
     rows = np.flatnonzero((label == ROAD).any(1))
-    if len(rows) < height // 8:
+    if len(rows) < max(1, height // 8):
         return
     far = rows[0]
     end = np.flatnonzero(label[far] == ROAD).mean()

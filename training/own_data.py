@@ -33,6 +33,7 @@ from road_seg_ros.image_files import (
     is_turned,
     list_files,
     require_image,
+    write_image,
 )
 from road_seg_ros.kitti import write_label
 from road_seg_ros.metrics import NOT_ROAD, NOT_SCORED, ROAD
@@ -141,8 +142,7 @@ def _write(
         values.update(np.unique(mask).tolist())
         if max_width is not None and label.shape[1] > max_width:
             image, label = _shrunk(image, label, max_width)
-            if not cv2.imwrite(str(folders[0] / f'{name}.png'), image):
-                raise OSError(f'{folders[0]} cannot be written to')
+            write_image(folders[0] / f'{name}.png', image)
         else:
             shutil.copyfile(image_path, folders[0] / f'{name}{image_path.suffix.lower()}')
         summary.add(label)
@@ -189,7 +189,7 @@ def _read_image(path: Path, label: np.ndarray) -> np.ndarray:
 def _by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
     """Return the files of a folder by their name without ending, in the order of their numbers."""
     if not folder.is_dir():
-        raise SourceError(f'{folder} does not exist')
+        raise SourceError(f'{folder} is not a folder')
     by_stem: dict[str, Path] = {}
     for path in list_files(folder, suffixes):
         if path.stem in by_stem:
@@ -215,7 +215,7 @@ def _read_mask(path: Path) -> np.ndarray:
 
 def _label_of(mask: np.ndarray, path: Path, not_scored: int | None) -> np.ndarray:
     """Return a mask as a label, uint8 (H, W) of NOT_ROAD, ROAD and NOT_SCORED."""
-    label = np.where(mask > 0, ROAD, NOT_ROAD).astype(np.uint8)
+    label = np.where(mask > 0, np.uint8(ROAD), np.uint8(NOT_ROAD))
     if not_scored is not None:
         label[mask == not_scored] = NOT_SCORED
     if np.all(label == NOT_SCORED):

@@ -36,7 +36,7 @@ def plot_precision_recall(totals: Mapping[str, RoadCounts], title: str, path: Pa
             precision[called],
             color=color,
             linewidth=2.2 if category == URBAN else 1.3,
-            label=f'{category}: MaxF {100 * curves.f1[best]:.2f}',
+            label=f'{_plain(category)}: MaxF {100 * curves.f1[best]:.2f}',
         )
         axes.plot(recall[best], precision[best], 'o', color=color, markersize=5)
         lowest = min(lowest, recall[best], precision[best])
@@ -72,7 +72,7 @@ def plot_reliability(totals: Mapping[str, RoadCounts], title: str, path: Path) -
             color=color,
             markersize=4,
             linewidth=2.2 if category == URBAN else 1.3,
-            label=f'{category}: ECE {calibration_error(bins):.2f} %',
+            label=f'{_plain(category)}: ECE {calibration_error(bins):.2f} %',
         )
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), ylabel='share of road')
     axes.set_title(f'{title}: reliability')
@@ -84,6 +84,12 @@ def plot_reliability(totals: Mapping[str, RoadCounts], title: str, path: Path) -
     bars.set(yscale='log', xlabel='road probability', ylabel='pixels (%)')
     _finish(bars)
     figure.savefig(path, dpi=150)
+
+
+def _plain(category: str) -> str:
+    """Return a name for a legend, which leaves out a leading _ and reads $ as mathematics."""
+    text = category.encode('utf-8', 'replace').decode().replace('$', r'\$')
+    return f' {text}' if text.startswith('_') else text
 
 
 def _colors(totals: Mapping[str, RoadCounts]) -> list[str]:

@@ -162,7 +162,7 @@ def split_as_trained(
 ) -> tuple[list[Pair], list[Pair]] | None:
     """Split into what a model was trained and validated on; None if it validated on nothing."""
     folds, fold = fold_of(info.training)
-    return split_fold(pairs, folds, fold) if folds and fold >= 0 else None
+    return split_fold(pairs, folds, fold) if folds else None
 
 
 def why_scores_flatter(
@@ -193,7 +193,9 @@ def data_names(info: ModelInfo) -> set[str]:
 
 def fold_of(training: Mapping[str, Any]) -> tuple[int, int]:
     """Return `folds` and `fold` of a run's settings; (0, -1) where nothing was held out."""
-    return training.get('folds', 0), training.get('fold', -1)
+    folds, fold = training.get('folds', 0), training.get('fold', -1)
+    held_out = type(folds) is type(fold) is int and 0 <= fold < folds
+    return (folds, fold) if held_out else (0, -1)
 
 
 def _digest(paths: Sequence[Path]) -> str:

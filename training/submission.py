@@ -16,11 +16,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
-from road_seg_ros.image_files import SourceError, list_images, read_image
+from road_seg_ros.image_files import SourceError, list_images, read_image, write_image
 from road_seg_ros.segmenter import RoadSegmenter
 from training import command
 from training.birds_eye import BirdsEyeView, RoadCalibration
@@ -37,11 +36,18 @@ def birds_eye_confidences(
     images = data / 'testing' / 'image_2'
     if not images.is_dir():
         raise SourceError(f'{images} does not exist; it is part of the base kit of KITTI Road')
-    for path in tqdm(list_images(images), unit='image'):
-        category, _, number = path.stem.rpartition('_')
-        calibration = RoadCalibration.read(data / 'testing' / 'calib' / f'{path.stem}.txt')
+    paths = list_images(images)
+    by_name = {path.stem: path for path in paths}
+    if len(by_name) < len(paths):
+        twice = next(path for path in paths if by_name[path.stem] != path)
+        raise SourceError(f'{twice.stem} is there twice in {images}, with two endings')
+    calibrations = {
+        name: RoadCalibration.read(data / 'testing' / 'calib' / f'{name}.txt') for name in by_name
+    }
+    for name, path in tqdm(by_name.items(), unit='image'):
+        category, _, number = name.rpartition('_')
         confidence = segmenter(read_image(path)).confidence
-        view = BirdsEyeView(calibration, *confidence.shape)
+        view = BirdsEyeView(calibrations[name], *confidence.shape)
         yield f'{category}_road_{number}.png', view.warp(confidence, outside=0)
 
 
@@ -56,11 +62,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N')
     args = parser.parse_args(arguments)
     try:
+        if args.data.resolve() in args.out.resolve().parents:
+            raise SourceError(f'--out {args.out} is inside of --data {args.data}; choose another')
         segmenter = RoadSegmenter.from_checkpoint(args.model, args.device)
         args.out.mkdir(parents=True, exist_ok=True)
         for name, picture in birds_eye_confidences(segmenter, args.data):
-            if not cv2.imwrite(str(args.out / name), picture):
-                raise OSError(f'{args.out / name} cannot be written')
+            write_image(args.out / name, picture)
     except (ValueError, OSError) as error:  # CheckpointError, EngineError, SourceError
         print(f'error: {error}', file=sys.stderr)
         return 2

@@ -9,6 +9,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from road_seg_ros.image_files import for_opencv, write_image
+
 VIDEO, SHEET = 'overlay.mp4', 'contact_sheet.png'
 KEPT = (VIDEO, SHEET, 'report.json')  # beside the masks
 MARK = '.road_seg_demo'  # beside them too: they may be replaced
@@ -37,7 +39,8 @@ class Video:
             # 4:2:0 video: even sides
             self._size = (max(2, width - width % 2), max(2, height - height % 2))
             fourcc = cv2.VideoWriter_fourcc(*'mp4v')
-            self._writer = cv2.VideoWriter(str(self._path), fourcc, self._rate, self._size)
+            path = for_opencv(self._path)
+            self._writer = cv2.VideoWriter(path, fourcc, self._rate, self._size)
             if not self._writer.isOpened():
                 raise OSError(f'OpenCV cannot write the video {self._path.name}')
         # A frame of another size would be left out silently.
@@ -81,7 +84,10 @@ class Recorder:
             raise RecorderError(f'cannot write to {self._out}: {self._error}') from self._error
         self._video.close()
         if self._thumbnails:
-            cv2.imwrite(str(self._out / SHEET), contact_sheet(self._thumbnails))
+            try:
+                write_image(self._out / SHEET, contact_sheet(self._thumbnails))
+            except OSError as error:
+                raise RecorderError(f'cannot write to {self._out}: {error}') from error
 
     def _run(self) -> None:
         while (item := self._items.get()) is not None:
@@ -93,8 +99,8 @@ class Recorder:
     def _write(self, kind: str, name: str, pixels: np.ndarray) -> None:
         if kind == 'overlay':
             self._add_overlay(pixels)
-        elif not cv2.imwrite(str(self._out / 'masks' / f'{name}.png'), pixels):
-            raise OSError(f'{name}.png was not written')
+        else:
+            write_image(self._out / 'masks' / f'{name}.png', pixels)
 
     def _add_overlay(self, overlay: np.ndarray) -> None:
         self._video.add(overlay)
