@@ -10,7 +10,7 @@ Train the network on KITTI Road and write a model file.
     python -m training.train ... --resume                                # go on after a stop
     torchrun --nproc-per-node 4 -m training.train ...                    # several GPUs
 
-DIR gets model.safetensors (the last epoch), csv/version_0/metrics.csv, curves.png, tensorboard/
+DIR gets model.safetensors (the last epoch), csv/version_N/metrics.csv, curves.png, tensorboard/
 and checkpoints/last.ckpt, from which --resume continues; with cross-validation, one such folder
 for each fold, cross_validation.json and cross_validation.md.
 """
