@@ -22,11 +22,10 @@ import dataclasses
 import logging
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import lightning
-import numpy as np
 import torch
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
@@ -39,8 +38,7 @@ from road_seg_ros.engines.torch_engine import RoadProbability
 from road_seg_ros.engines.torch_errors import in_one_line, is_out_of_memory
 from road_seg_ros.fcn8 import FCN8
 from road_seg_ros.image_files import SourceError
-from road_seg_ros.metrics import NOT_ROAD, ROAD
-from training import command, config, cross_validation, provenance, summary
+from training import command, config, cross_validation, provenance, run_checks, summary
 from training.backbone import NORMALIZATIONS, BackboneError, go_on_from, start_weights
 from training.callbacks import Average, Pictures, Progress, ResumeBatches, SaveModel
 from training.config import ConfigError, TrainingConfig
@@ -55,7 +53,6 @@ from training.kitti_road import Pair, find_pairs, read_all, split_fold
 from training.out_folder import (
     finished_model,
     forget_logs,
-    holds_run,
     last_checkpoint,
     model_file,
     owned,
@@ -78,7 +75,7 @@ def train(settings: TrainingConfig, files: Files, resume: bool = False) -> None:
     ConfigError, SourceError, BackboneError or CheckpointError say what is wrong before it starts.
     """
     pairs = find_pairs(files.data)
-    _check_folds(settings, pairs)
+    run_checks.check_folds(settings, pairs)
     with owned(files.out):
         _train(settings, files, pairs, resume)
 
@@ -87,7 +84,7 @@ def _train(settings: TrainingConfig, files: Files, pairs: Sequence[Pair], resume
     provenance.warn_of_seen_images(settings, files, pairs)
     log.info('reading %d images', len(pairs))
     samples = dict(zip(pairs, read_all(pairs), strict=True))
-    _check_validation(settings, samples)
+    run_checks.check_validation(settings, samples)
     if settings.synthetic:
         log.info('rendering %d synthetic scenes', settings.synthetic)
     others = render_synthetic(settings.synthetic)
@@ -272,7 +269,7 @@ def main(arguments: list[str] | None = None) -> int:
         if settings.imitation and not files.teacher:
             log.warning('no --teacher: the labels alone teach, as with imitation=0')
             settings = dataclasses.replace(settings, imitation=0.0)
-        _check(settings, files, args.resume)
+        run_checks.check_arguments(settings, files, args.resume)
         train(settings, files, args.resume)
     except (*USER_ERRORS, OSError) as error:
         print(f'error: {error}', file=sys.stderr)
@@ -297,73 +294,6 @@ def what_to_lower(settings: TrainingConfig, error: BaseException) -> str:
         f'shared memory, workers ({settings.workers}); if memory is short before training starts, '
         'shrink the images'
     )
-
-
-def _check_folds(settings: TrainingConfig, pairs: Sequence[Pair]) -> None:
-    """Refuse folds that leave nothing to train on, or a process nothing to validate."""
-    needed = Process.of_environment().world_size
-    for fold in settings.validation_folds:
-        training, validation = split_fold(pairs, settings.folds, fold)
-        if not training or len(validation) < needed:
-            raise SourceError(
-                f'fold {fold} of {settings.folds} has {len(training)} images to train and '
-                f'{len(validation)} to validate, and {needed} at least must validate; set fewer '
-                'folds, or label more images'
-            )
-
-
-def _check_validation(settings: TrainingConfig, samples: Mapping[Pair, Sample]) -> None:
-    """Refuse a fold without any road, or without anything else: no threshold can be chosen."""
-    for fold in settings.validation_folds:
-        validation = split_fold(list(samples), settings.folds, fold)[1]
-        for value, lack in ((ROAD, 'no road'), (NOT_ROAD, 'nothing but road')):
-            if not any(np.any(samples[pair][1] == value) for pair in validation):
-                raise SourceError(
-                    f'the {len(validation)} images of fold {fold} of {settings.folds}, from '
-                    f'{validation[0].name} on, show {lack}, so they cannot validate; set fewer '
-                    'folds'
-                )
-
-
-def _check(settings: TrainingConfig, files: Files, resume: bool) -> None:
-    folders = [files.out]
-    if settings.fold < 0:
-        folders += [cross_validation.folder_of_fold(files.out, f) for f in range(settings.folds)]
-    if resume and not any(map(holds_run, folders)):
-        raise ConfigError(f'--resume needs {last_checkpoint(folders[-1])}, and there is none')
-    if not resume and any(map(holds_run, folders)):
-        raise ConfigError(
-            f'{files.out} already holds a run; --resume continues it, or choose another'
-        )
-    processes = Process.of_environment().world_size
-    if settings.batch_size % processes:
-        raise ConfigError(
-            f'batch_size must be a multiple of the {processes} processes, got '
-            f'{settings.batch_size}'
-        )
-    if files.start is not None and files.backbone:
-        raise ConfigError('--start FILE has all weights already; leave out --backbone')
-    if files.start is not None:
-        checkpoint.find(files.start)
-    if files.teacher and not settings.imitation:
-        raise ConfigError('--teacher FILE needs a setting imitation above 0')
-    if files.teacher:
-        _check_teacher(checkpoint.load_info(files.teacher), settings)
-    if files.unlabelled and not files.teacher:
-        raise ConfigError('--unlabelled needs a --teacher to say where the road is')
-    if files.unlabelled and not files.unlabelled.is_dir():
-        raise SourceError(f'--unlabelled {files.unlabelled} is not a folder')
-
-
-def _check_teacher(teacher: ModelInfo, settings: TrainingConfig) -> None:
-    """Say so where a teacher sees fewer pixels than it has learned to see."""
-    own, here = teacher.input, settings.input_size
-    if here.height * here.width < 0.8 * own.height * own.width:
-        log.warning(
-            'the teacher has learned at %dx%d and knows less at %dx%d, the size of this network: '
-            'set input_height and input_width to its own, or take another teacher',
-            *(own.height, own.width, here.height, here.width),
-        )
 
 
 if __name__ == '__main__':
