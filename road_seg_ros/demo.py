@@ -21,7 +21,6 @@ from pathlib import Path
 import numpy as np
 import rclpy
 from rclpy.node import Node
-from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
@@ -33,14 +32,18 @@ from road_seg_ros.image_msgs import ImageError, image_to_bgr, stamp_ns, to_image
 from road_seg_ros.node_client import RELIABLE, NodeClient
 from road_seg_ros.node_process import (
     NodeError,
+    Process,
     prepare_environment,
+    require_running,
     running_node,
+    start_ros,
     wait_for_node,
 )
 from road_seg_ros.read_ahead import ReadAhead
 from road_seg_ros.stop import interrupt_on_sigterm
 
 SYNTHETIC_FRAMES = 100
+LOOK_ROUND_S = 1.0  # for other nodes, before ours starts
 BYTES_AHEAD = 128 * 2**20  # 90 frames of KITTI
 ANSWER_TIMEOUT_S = 5.0  # for the last masks
 
@@ -79,9 +82,10 @@ class Report:
 class DemoNode(Node):
     """The camera and the viewer."""
 
-    def __init__(self, recorder: Recorder, report: Report) -> None:
+    recorder: Recorder  # of the answers; to be set before anything is published
+
+    def __init__(self, report: Report) -> None:
         super().__init__('road_seg_demo')
-        self._recorder = recorder
         self._report = report
         self._sent: dict[int, tuple[str, float]] = {}  # stamp in ns -> name, time published
         self._overlays = 0
@@ -125,13 +129,13 @@ class DemoNode(Node):
         self._report.masks += 1
         self._report.latency_ms.append(1e3 * (received - published))
         mask = image_to_bgr(message)[..., 0]
-        self._recorder.add('mask', name, mask)
+        self.recorder.add('mask', name, mask)
 
     def _on_overlay(self, message: Image) -> None:
         if (sent := self._sent_as(message)) is None:
             return
         self._overlays += 1
-        self._recorder.add('overlay', sent[0], image_to_bgr(message).copy())
+        self.recorder.add('overlay', sent[0], image_to_bgr(message).copy())
 
     def _sent_as(self, message: Image) -> tuple[str, float] | None:
         return self._sent.get(stamp_ns(message))
@@ -148,29 +152,36 @@ def run(frames: Frames, out: Path, rate: float, node_arguments: list[str]) -> Re
     with contextlib.ExitStack() as stack:
         ready = ReadAhead(frames.frames, BYTES_AHEAD, lambda frame: frame.image.nbytes)
         stack.callback(ready.close)
-        recorder = stack.enter_context(contextlib.closing(Recorder(out, rate)))
-        process = stack.enter_context(running_node(node_arguments))
-        rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
+        start_ros()
         stack.callback(rclpy.try_shutdown)
-        demo = DemoNode(recorder, report)
+        demo = DemoNode(report)
         stack.callback(demo.destroy_node)
+        deadline = time.monotonic() + LOOK_ROUND_S
+        while time.monotonic() < deadline:  # another node would look like ours
+            rclpy.spin_once(demo, timeout_sec=0.1)
+            demo.client.refuse_company(CAMERA_TOPIC, expected=0)
+        process = stack.enter_context(running_node(node_arguments))
         wait_for_node(demo, demo.connected, lambda: demo.client.status, process)
-        _play(demo, ready, rate)
+        # Only now: it replaces a recording.
+        demo.recorder = stack.enter_context(contextlib.closing(Recorder(out, rate)))
+        _play(demo, ready, rate, process)
         deadline = time.monotonic() + ANSWER_TIMEOUT_S
         while not demo.answered() and time.monotonic() < deadline:
             rclpy.spin_once(demo, timeout_sec=0.1)
+            require_running(process)
         demo.complete_report()
     report_json = {**report.rows(), 'latency_ms': report.latency_ms}
     (out / 'report.json').write_text(json.dumps(report_json, indent=1), encoding='utf-8')
     return report
 
 
-def _play(demo: DemoNode, frames: Iterable[Frame], rate: float) -> None:
+def _play(demo: DemoNode, frames: Iterable[Frame], rate: float, process: Process) -> None:
     start = time.monotonic()
     for count, frame in enumerate(frames):
         due = start + count / rate
         while (left := due - time.monotonic()) > 0:
             rclpy.spin_once(demo, timeout_sec=min(left, 0.1))  # an interrupt waits for it
+        require_running(process)
         demo.client.refuse_company(CAMERA_TOPIC)  # each time: discovery may take seconds
         demo.publish(frame)
         if sys.stdout.isatty():
@@ -203,6 +214,8 @@ def main(arguments: list[str] | None = None) -> int:
     interrupt_on_sigterm()
     try:
         if args.source:
+            if args.out.resolve() in Path(args.source).resolve().parents:
+                raise SourceError(f'{args.source} is inside of --out {args.out}; choose another')
             frames = open_frames(args.source)
         else:
             frames = synthetic_frames(args.frames, args.seed)

@@ -32,6 +32,7 @@ from road_seg_ros.image_files import (
     ImageSequence,
     SourceError,
     even_stamps,
+    expanded,
     for_opencv,
     list_images,
     read_image,
@@ -71,7 +72,7 @@ def open_frames(source: str | Path) -> Frames:
     image.
     SourceError says what is wrong with it; while reading, the frames raise it too.
     """
-    path = Path(source).expanduser()
+    path = expanded(source)
     if not path.exists():
         raise SourceError(f'{source} does not exist')
     if path.is_file():
@@ -140,14 +141,18 @@ def _open_video(path: Path) -> Frames:
     rate = capture.get(cv2.CAP_PROP_FPS) or DEFAULT_RATE_HZ
 
     def read() -> Iterator[Frame]:
-        index = 0
+        index, last = 0, -1
         try:
             while True:
                 good, image = capture.read()
                 if not good:
                     break
-                yield Frame(image, round(index * 1e9 / rate), f'{index:06d}')
-                index += 1
+                # As the file has it, if it rises from frame to frame; it may vary.
+                stamp = round(capture.get(cv2.CAP_PROP_POS_MSEC) * 1e6)
+                if stamp <= last:
+                    stamp = max(last + 1, round(index * 1e9 / rate))
+                yield Frame(image, stamp, f'{index:06d}')
+                index, last = index + 1, stamp
         finally:
             capture.release()
         if not index:

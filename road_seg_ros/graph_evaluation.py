@@ -22,7 +22,6 @@ from typing import Any
 import numpy as np
 import rclpy
 from rclpy.node import Node
-from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CompressedImage, Image
 
 from road_seg_ros.arguments import full_node_name, new_file, positive, split_at_dashes
@@ -38,6 +37,7 @@ from road_seg_ros.node_process import (
     Process,
     prepare_environment,
     running_node,
+    start_ros,
     wait_for_node,
 )
 from road_seg_ros.read_ahead import ReadAhead
@@ -217,7 +217,7 @@ def evaluate(
         process = None
         if not attach:
             process = stack.enter_context(running_node([*arguments, *(node_arguments or [])]))
-        rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
+        start_ros()
         stack.callback(rclpy.try_shutdown)
         examiner = Examiner(attach or namespace + NODE, camera_topic, image_type, result)
         stack.callback(examiner.destroy_node)

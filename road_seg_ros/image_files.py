@@ -54,6 +54,14 @@ def even_stamps(count: int, rate: float = DEFAULT_RATE_HZ) -> list[int]:
     return [round(index * 1e9 / rate) for index in range(count)]
 
 
+def expanded(source: str | Path) -> Path:
+    """Return a path with its `~` replaced. SourceError if there is no such user."""
+    try:
+        return Path(source).expanduser()
+    except RuntimeError as error:
+        raise SourceError(f'{source}: {error}') from error
+
+
 def list_images(folder: Path) -> list[Path]:
     """Return the images of a folder in numeric order. SourceError if there is none."""
     if paths := list_files(folder, IMAGE_SUFFIXES):
@@ -68,8 +76,7 @@ def list_files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
         parts = re.split(r'(\d+)', path.name)
         return [int(part) if part.isdecimal() else part for part in parts]
 
-    files = (p for p in folder.iterdir() if p.suffix.lower() in suffixes and not p.is_dir())
-    return sorted(files, key=order)
+    return sorted((p for p in folder.iterdir() if p.suffix.lower() in suffixes), key=order)
 
 
 def read_image(path: Path) -> np.ndarray:

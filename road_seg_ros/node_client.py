@@ -59,14 +59,20 @@ class NodeClient:
         """Return how far one of COUNTERS has come since the node was first heard."""
         return int(self.values.get(counter, 0)) - self._before.get(counter, 0)
 
-    def refuse_company(self, camera_topic: str) -> None:
-        """Raise NodeError if another camera or another such node is there: they would mix."""
+    def refuse_company(self, camera_topic: str, expected: int = 1) -> None:
+        """
+        Raise NodeError if another camera or another such node is there: they would mix.
+
+        expected: how many such nodes may be there, 0 before ours was started.
+        """
         fix = 'stop it, or set ROS_DOMAIN_ID to another number for this'
         infos = self._node.get_publishers_info_by_topic(camera_topic)
-        others = [i.node_name for i in infos if i.node_name != self._node.get_name()]
+        others = [info.node_name for info in infos]
+        if self._node.get_name() in others:
+            others.remove(self._node.get_name())  # once: it may run twice
         if others:
             raise NodeError(f'{", ".join(others)} publishes {camera_topic} already; {fix}')
-        if self._node.count_publishers(f'{self.name}/mask') > 1:
+        if self._node.count_publishers(f'{self.name}/mask') > expected:
             raise NodeError(f'another node publishes {self.name}/mask already; {fix}')
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:

@@ -38,6 +38,23 @@ def prepare_environment(only_here: bool = True) -> None:
         os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
 
 
+def start_ros() -> None:
+    """Initialise rclpy, which leaves signals to Python. NodeError if ROS does not start."""
+    import rclpy  # here, for the benchmark to start where there is none
+    from rclpy.signals import SignalHandlerOptions
+
+    try:
+        rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
+    except Exception as error:  # rclpy's own types differ between distributions
+        raise NodeError(f'ROS does not start: {error}') from error
+
+
+def require_running(process: Process) -> None:
+    """Raise NodeError if a road_seg_node that was started has ended."""
+    if process.poll() is not None:
+        raise NodeError('road_seg_node has ended; its last message is above')
+
+
 @contextlib.contextmanager
 def running_node(arguments: list[str], **options: Any) -> Iterator[Process]:
     """

@@ -19,6 +19,7 @@ from road_seg_ros.image_files import (
     ImageSequence,
     SourceError,
     even_stamps,
+    expanded,
     is_turned,
     require_image,
 )
@@ -107,7 +108,7 @@ def open_recording(source: str | Path, choices: Choices) -> Recording:
     source: KITTI raw, odometry or Road, a folder of images, an image or a video. SourceError says
     what is wrong with it, or with what was chosen.
     """
-    path = Path(source).expanduser()
+    path = expanded(source)
     if not path.exists():
         raise SourceError(f'{source} does not exist')
     if path.suffix.lower() in BAG_SUFFIXES or (path.is_dir() and is_bag(path)):

@@ -155,14 +155,17 @@ def test_a_shape_that_the_node_would_not_show_the_network_is_told(
 def test_unlabelled_images_that_cannot_be_read_are_counted(tmp_path: Path) -> None:
     for index in range(5):
         cv2.imwrite(str(tmp_path / f'{index}.png'), np.full((8, 12, 3), index, np.uint8))
-    (tmp_path / 'folder.png').mkdir()  # no image, whatever it is called
     samples = read_unlabelled(tmp_path)
     assert [image[0, 0, 0] for image, _ in samples] == [0, 1, 2, 3, 4]
     assert all(np.all(label == NOT_SCORED) for _, label in samples)
     (tmp_path / '1.png').write_text('text')
     (tmp_path / '3.png').unlink()
     (tmp_path / '3.png').symlink_to('nowhere')
-    with pytest.raises(SourceError, match='2 of 5 images are bad:\n.*1.png .*\n.*3.png'):
+    (tmp_path / '4.png').unlink()
+    (tmp_path / '4.png').mkdir()
+    with pytest.raises(
+        SourceError, match='3 of 5 images are bad:\n.*1.png .*\n.*3.png.*\n.*4.png'
+    ):
         read_unlabelled(tmp_path)
 
 

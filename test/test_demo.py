@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,18 +12,23 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from graph import RELIABLE, Client, ros
+from graph import RELIABLE, Client, children, ros, wait_for
 from sensor_msgs.msg import Image
 
 from road_seg_ros import demo, synthetic
 from road_seg_ros.bags.recorder import Recorder, RecorderError, Video, contact_sheet
 
 
-def _demo(*arguments: str, model: Path | str = '') -> subprocess.CompletedProcess[str]:
+def _command(*arguments: str, model: Path | str = '') -> list[str]:
     command = [sys.executable, '-m', 'road_seg_ros.demo', *arguments, '--']
     command += ['-p', 'engine:=torch']
     if model:
         command += ['-p', f'model_path:={model}']
+    return command
+
+
+def _demo(*arguments: str, model: Path | str = '') -> subprocess.CompletedProcess[str]:
+    command = _command(*arguments, model=model)
     return subprocess.run(command, capture_output=True, text=True, timeout=120)
 
 
@@ -131,6 +138,44 @@ def test_a_recording_is_replaced_and_nothing_else_is(tmp_path: Path) -> None:
         recorder.add('mask', name, np.zeros((4, 4), np.uint8))
         recorder.close()
     assert [path.name for path in (tmp_path / 'out' / 'masks').iterdir()] == ['after.png']
+    mine = tmp_path / 'out' / 'masks' / 'mine.png'
+    mine.write_bytes(b'mine')
+    with pytest.raises(RecorderError, match=f'{mine} is there and of no recording'):
+        Recorder(tmp_path / 'out', 10.0)
+    assert len(list(mine.parent.iterdir())) == 2
+
+
+def test_a_recording_is_no_source_of_its_own(tmp_path: Path, capsys) -> None:
+    (tmp_path / 'out' / 'masks').mkdir(parents=True)
+    source = tmp_path / 'out' / 'masks'
+    assert demo.main([str(source), '--out', str(tmp_path / 'out')]) == 1
+    assert f'error: {source} is inside of --out' in capsys.readouterr().err
+
+
+def test_a_node_that_ends_ends_the_demo(images: Path, tiny_model: Path, tmp_path: Path) -> None:
+    command = _command(str(images), '--out', str(tmp_path), '--rate', '1', model=tiny_model)
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        wait_for(lambda: list(tmp_path.glob('masks/*.png')), 'the first mask', 60)
+        (node,) = children(process.pid)
+        os.kill(node, signal.SIGKILL)
+        _, error = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert 'error: road_seg_node has ended' in error
+
+
+def test_ros_that_does_not_start_is_one_line(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv('ROS_DOMAIN_ID', 'abc')
+    result = _demo(str(images), '--out', str(tmp_path / 'out'))
+    assert result.returncode == 1
+    assert 'error: ROS does not start: ' in result.stderr and 'Traceback' not in result.stderr
+    assert not (tmp_path / 'out').exists()
+
+
+def test_a_user_who_does_not_exist_is_named(capsys) -> None:
+    assert demo.main(['~nobody_of_this_name']) == 1
+    assert 'error: ~nobody_of_this_name: ' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('rate', ['0', 'nan', 'inf'])

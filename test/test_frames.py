@@ -108,6 +108,29 @@ def test_a_video(tmp_path: Path) -> None:
     assert _check(path, 3, tolerance=12) == [0, 2 * 10**8, 4 * 10**8]
 
 
+def test_a_video_whose_rate_varies_keeps_its_times(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / 'drive.mp4'
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'mp4v'), 5.0, (32, 20))
+    for index in range(4):
+        writer.write(_picture(index))
+    writer.release()
+    times_ms = iter([0.0, 100.0, 1500.0, 0.0])  # OpenCV writes no such file; the last is unknown
+    capture = cv2.VideoCapture(str(path))
+
+    class Varying:
+        isOpened, read, release = capture.isOpened, capture.read, capture.release  # noqa: N815
+
+        @staticmethod
+        def get(name: int) -> float:
+            return next(times_ms) if name == cv2.CAP_PROP_POS_MSEC else capture.get(name)
+
+    monkeypatch.setattr(cv2, 'VideoCapture', lambda _: Varying)
+    stamps = [frame.stamp_ns for frame in open_frames(path).frames]
+    assert stamps == [0, 100_000_000, 1_500_000_000, 1_500_000_001]
+
+
 @pytest.mark.parametrize('compressed', [False, True])
 @pytest.mark.parametrize('plugin', list(StoragePlugin))
 def test_a_rosbag2(tmp_path: Path, plugin: StoragePlugin, compressed: bool) -> None:

@@ -46,7 +46,8 @@ class Topic:
 
 def bag_files(folder: Path) -> list[Path]:
     """Return the files of a folder that may be a rosbag2's."""
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in BAG_SUFFIXES)
+    files = (path for path in folder.iterdir() if path.suffix.lower() in BAG_SUFFIXES)
+    return sorted(path for path in files if not path.is_dir())
 
 
 def find_camera(topics: Iterable[Topic]) -> Topic | None:
@@ -70,7 +71,10 @@ class Bag:
     """
 
     def __init__(self, source: str | Path) -> None:
-        self.path = Path(source).expanduser()
+        try:
+            self.path = Path(source).expanduser()
+        except RuntimeError as error:  # no such user
+            raise BagError(f'{source}: {error}') from error
         if not self.path.exists():
             raise BagError(f'{source} does not exist')
         try:

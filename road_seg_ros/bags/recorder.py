@@ -13,7 +13,7 @@ from road_seg_ros.image_files import for_opencv, write_image
 
 VIDEO, SHEET = 'overlay.mp4', 'contact_sheet.png'
 KEPT = (VIDEO, SHEET, 'report.json')  # beside the masks
-MARK = '.road_seg_demo'  # beside them too: they may be replaced
+MARK = '.road_seg_demo'  # beside them too, with the names of the masks: they may be replaced
 SHEET_COLUMNS, SHEET_ROWS = 3, 5
 THUMBNAIL_WIDTH = 414
 
@@ -68,6 +68,8 @@ class Recorder:
         self._items: queue.Queue[tuple[str, str, np.ndarray] | None] = queue.Queue()
         self._error: Exception | None = None
         _make_room(out)
+        # A name a line, also of a recording that is killed.
+        self._made = open(out / MARK, 'w', 1, encoding='utf-8', errors='surrogateescape')
         # A daemon: an interrupt may come before anyone is there to close this.
         self._thread = threading.Thread(target=self._run, name='recorder', daemon=True)
         self._thread.start()
@@ -80,6 +82,7 @@ class Recorder:
         """Finish the files. RecorderError if one could not be written."""
         self._items.put(None)
         self._thread.join()
+        self._made.close()
         if self._error is not None:
             raise RecorderError(f'cannot write to {self._out}: {self._error}') from self._error
         self._video.close()
@@ -100,6 +103,7 @@ class Recorder:
         if kind == 'overlay':
             self._add_overlay(pixels)
         else:
+            print(f'{name}.png', file=self._made)
             write_image(self._out / 'masks' / f'{name}.png', pixels)
 
     def _add_overlay(self, overlay: np.ndarray) -> None:
@@ -117,13 +121,17 @@ class Recorder:
 def _make_room(out: Path) -> None:
     """Remove what a recording before has left. RecorderError if anything is not of one."""
     masks, mark = out / 'masks', out / MARK
-    there = [*masks.glob('*.png'), *(out / name for name in KEPT if (out / name).exists())]
-    if there and not mark.exists():
+    pictures = list(masks.glob('*.png'))
+    there = [*pictures, *(out / name for name in KEPT if (out / name).exists())]
+    foreign = there
+    if mark.exists():
+        made = mark.read_text(encoding='utf-8', errors='surrogateescape').splitlines()
+        foreign = [picture for picture in pictures if made and picture.name not in made]
+    if foreign:
         raise RecorderError(
-            f'{there[0]} is there and of no recording; delete it or choose another folder'
+            f'{foreign[0]} is there and of no recording; delete it or choose another folder'
         )
     masks.mkdir(parents=True, exist_ok=True)
-    mark.touch()
     for old in there:
         old.unlink()
 
