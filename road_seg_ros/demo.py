@@ -221,7 +221,7 @@ def main(arguments: list[str] | None = None) -> int:
             frames = synthetic_frames(args.frames, args.seed)
         print(f'Source: {frames.description}', flush=True)
         report = run(frames, args.out, args.rate, node_arguments)
-    except (SourceError, NodeError, ImageError, RecorderError, OSError) as error:
+    except (SourceError, NodeError, ImageError, RecorderError, OSError, MemoryError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
     except KeyboardInterrupt:

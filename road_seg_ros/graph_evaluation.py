@@ -290,7 +290,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(as_markdown(report))
         if args.json:
             args.json.write_text(json.dumps(report, indent=2), encoding='utf-8')
-    except (BagError, EvaluationError, ImageError, NodeError, OSError) as error:
+    except (BagError, EvaluationError, ImageError, NodeError, OSError, MemoryError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
     except KeyboardInterrupt:

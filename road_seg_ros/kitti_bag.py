@@ -112,7 +112,7 @@ def main(arguments: list[str] | None = None) -> int:
                 force=args.force,
                 progress=progress,
             )
-    except (SourceError, OutputError, UsageError, OSError) as error:
+    except (SourceError, OutputError, UsageError, OSError, MemoryError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
     except KeyboardInterrupt:

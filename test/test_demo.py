@@ -196,6 +196,21 @@ def test_a_video_has_any_rate(tmp_path: Path, rate: float) -> None:
     assert written == pytest.approx(rate, abs=0.01, rel=1e-3)
 
 
+@pytest.mark.parametrize(
+    ('shape', 'size'),
+    [((4, 8400), (8190, 2)), ((9000, 100), (90, 8190)), ((8190, 8191), (8190, 8188))],
+)
+def test_a_video_of_large_pictures_is_smaller(
+    tmp_path: Path, shape: tuple[int, int], size: tuple[int, int]
+) -> None:
+    video = Video(tmp_path / 'a.mp4', 1e6)
+    video.add(np.zeros((*shape, 3), np.uint8))
+    video.close()
+    written = cv2.VideoCapture(str(tmp_path / 'a.mp4'))
+    sides = (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)
+    assert tuple(map(written.get, sides)) == size
+
+
 def test_tiny_images_are_recorded_too(tmp_path: Path) -> None:
     recorder = Recorder(tmp_path, 10.0)
     recorder.add('overlay', 'a', np.zeros((1, 1, 3), np.uint8))

@@ -16,6 +16,7 @@ KEPT = (VIDEO, SHEET, 'report.json')  # beside the masks
 MARK = '.road_seg_demo'  # beside them too, with the names of the masks: they may be replaced
 SHEET_COLUMNS, SHEET_ROWS = 3, 5
 THUMBNAIL_WIDTH = 414
+MOST_PIXELS = 8190  # to a side of a video: MPEG-4 has 13 bits for it
 
 
 class RecorderError(RuntimeError):
@@ -28,7 +29,7 @@ class Video:
     def __init__(self, path: Path, rate: float) -> None:
         self._path = path
         # MPEG-4 counts in parts of 1 / 65535 s; OpenCV refuses what needs finer ones.
-        self._rate = max(0.01, round(rate, 2 if rate < 600 else 0))
+        self._rate = min(max(0.01, round(rate, 2 if rate < 600 else 0)), 65535.0)
         self._writer: cv2.VideoWriter | None = None
         self._size = (0, 0)
 
@@ -37,7 +38,9 @@ class Video:
         if self._writer is None:
             height, width = picture.shape[:2]
             # 4:2:0 video: even sides
-            self._size = (max(2, width - width % 2), max(2, height - height % 2))
+            scale = min(1.0, MOST_PIXELS / max(height, width))
+            sides = (int(scale * side) // 2 * 2 for side in (width, height))
+            self._size = tuple(max(2, side) for side in sides)
             fourcc = cv2.VideoWriter_fourcc(*'mp4v')
             path = for_opencv(self._path)
             self._writer = cv2.VideoWriter(path, fourcc, self._rate, self._size)

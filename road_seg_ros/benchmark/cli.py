@@ -300,7 +300,7 @@ def main(arguments: list[str] | None = None) -> int:
             args.json.write_text(json.dumps(data, indent=1), encoding='utf-8')
         if args.chart:
             report.draw(args.chart)
-    except (ValueError, OSError, ChartError, GraphError, StartupError) as error:
+    except (ValueError, OSError, ChartError, GraphError, StartupError, MemoryError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
     except KeyboardInterrupt:

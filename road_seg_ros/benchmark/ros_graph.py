@@ -172,8 +172,8 @@ def measure_transport(
             'ros_camera', [topic, reliability, *_some(source)], _environment(publisher)
         ) as camera,
     ):
+        camera.answer(START_TIMEOUT_S)  # first: without a source the viewer would wait for it
         viewer.answer(START_TIMEOUT_S)
-        camera.answer(START_TIMEOUT_S)
         viewer.ask({})  # a second, for either side to match the other
         order = {'rate': rate, 'count': count}
         stamps = camera.ask(order, 2 * count / rate + ANSWER_TIMEOUT_S)['stamps_ns']
