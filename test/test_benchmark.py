@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from graph import children, wait_for
 
-from road_seg_ros import synthetic
+from road_seg_ros import health, synthetic
 from road_seg_ros.benchmark import (
     chart,
     growth,
@@ -407,7 +407,16 @@ def test_a_node_without_masks_has_no_latency() -> None:
     assert run.jitter is None
     assert np.isnan(run.rest_ms)
     result = ros_graph.NodeResult('torch fp32', 'default', 'rmw', 1.0, [run])
-    assert '| 0 | - | - | - | nan | - | - |' in tables.node_table([result])
+    assert '| 0 | - | - | - | - | - | - |' in tables.node_table([result])
+
+
+def test_inference_of_earlier_images_is_not_taken_for_this_rates() -> None:
+    durations = Durations.of([1, 2, 3])
+    assert ros_graph.NODE_WINDOW == health.LATENCY_WINDOW
+    for masks, rest in ((199, '-'), (200, '0.5')):
+        run = ros_graph.NodeRun(10.0, 300, 10.0, 300, masks, durations, 1.5, None, 1, 1)
+        result = ros_graph.NodeResult('torch fp32', 'default', 'rmw', 1.0, [run])
+        assert f'| 2.0 | 2.9 | 3.0 | {rest} | - |' in tables.node_table([result])
 
 
 def test_nodes_are_drawn(tmp_path: Path) -> None:

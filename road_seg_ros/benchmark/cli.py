@@ -269,7 +269,11 @@ def _parser() -> argparse.ArgumentParser:
         '--rates', type=parse_rates, default=[10.0, 30.0, 60.0], help='Hz, default 10,30,60'
     )
     parser.add_argument(
-        '--seconds', type=positive, default=20.0, help='at each rate, default 20', metavar='S'
+        '--seconds',
+        type=positive,
+        default=20.0,
+        help='at each rate, default 20; of fewer than 200 masks nothing is said of inference',
+        metavar='S',
     )
     parser.add_argument('--json', type=new_file, help='write the figures to this file')
     parser.add_argument('--chart', type=new_file, help='draw them to this PNG file')

@@ -32,6 +32,7 @@ from road_seg_ros.transport import CHOSEN_BY_USER, profile_environment
 TRANSPORTS = {False: 'default', True: 'fastdds.xml'}  # by whether the profile is used
 RELIABILITIES = ('best_effort', 'reliable')
 SETTLING_S = 1.0  # of a run, whose latencies do not count
+NODE_WINDOW = 200  # images that the node's median is of: its health.LATENCY_WINDOW
 WARM_UP = {'rate': 20.0, 'count': 20}
 ANSWER_TIMEOUT_S = 20.0
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from road_seg_ros import markdown
 from road_seg_ros.benchmark.growth import Growth
 from road_seg_ros.benchmark.latency import Latency
-from road_seg_ros.benchmark.ros_graph import NodeResult, TransportRun
+from road_seg_ros.benchmark.ros_graph import NODE_WINDOW, NodeResult, TransportRun
 from road_seg_ros.benchmark.startup import Startup
 from road_seg_ros.benchmark.timing import Durations
 
@@ -109,7 +109,8 @@ def node_table(results: Sequence[NodeResult]) -> str:
                     str(run.sent - run.received),
                     str(run.masks),
                     *percentiles(run.latency),
-                    f'{run.rest_ms:.1f}',
+                    # The node's median is of its last images, earlier rates' too.
+                    f'{run.rest_ms:.1f}' if run.masks >= NODE_WINDOW else '-',
                     *(
                         (f'{run.jitter.mean:.1f}', f'{run.jitter.p95:.1f}')
                         if run.jitter
