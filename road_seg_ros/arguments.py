@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -51,11 +52,14 @@ def new_file(text: str) -> Path:
     path = Path(text)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        is_folder = path.is_dir()
     except OSError as error:
-        problem = f'{path.parent} cannot be made: {error.strerror}'
+        problem = f'{path} cannot be made: {error.strerror}'
         raise argparse.ArgumentTypeError(problem) from error
-    if path.is_dir():
+    if is_folder:
         raise argparse.ArgumentTypeError(f'must be a file to write, {text} is a folder')
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise argparse.ArgumentTypeError(f'{text} cannot be written to')
     return path
 
 

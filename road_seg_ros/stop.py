@@ -8,6 +8,7 @@ import select
 import signal
 from collections.abc import Iterator
 
+LONGEST_WAIT_S = 86400.0  # select takes no more than some 10**9
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -39,8 +40,8 @@ class Stop:
         return self._set
 
     def wait(self, seconds: float) -> bool:
-        """Wait that long, or until it is set. Returns whether it is."""
-        select.select([self._told], [], [], max(0.0, seconds))
+        """Wait that long, a day at most, or until it is set. Returns whether it is."""
+        select.select([self._told], [], [], min(max(0.0, seconds), LONGEST_WAIT_S))
         return self._set
 
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import threading
 from argparse import ArgumentTypeError
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from road_seg_ros.arguments import (
     full_node_name,
     height_by_width,
+    new_file,
     not_negative,
     positive,
     split_at_dashes,
     whole_number,
 )
+from road_seg_ros.stop import Stop
 
 
 @pytest.mark.parametrize(
@@ -58,3 +62,26 @@ def test_what_is_not_allowed_is_named(
 def test_the_node_gets_what_follows_the_dashes() -> None:
     assert split_at_dashes(['bag', '--', '-p', 'a:=1']) == (['bag'], ['-p', 'a:=1'])
     assert split_at_dashes(['bag']) == (['bag'], [])
+
+
+def test_a_file_that_cannot_be_written_is_told_before_the_work(
+    tmp_path: Path, monkeypatch
+) -> None:
+    assert new_file(str(tmp_path / 'a' / 'b.json')) == tmp_path / 'a' / 'b.json'
+    (tmp_path / 'file').touch()
+    for text, words in (
+        (str(tmp_path), 'is a folder'),
+        (str(tmp_path / 'file' / 'b.json'), 'cannot be made: '),
+        (str(tmp_path / ('b' * 300)), 'cannot be made: File name too long'),
+    ):
+        with pytest.raises(ArgumentTypeError, match=words):
+            new_file(text)
+    monkeypatch.setattr('os.access', lambda *_: False)  # root may write anywhere
+    with pytest.raises(ArgumentTypeError, match='b.json cannot be written to'):
+        new_file(str(tmp_path / 'b.json'))
+
+
+def test_a_wait_may_be_as_long_as_anyone_says() -> None:
+    stop = Stop()
+    threading.Timer(0.2, stop.set).start()
+    assert stop.wait(1e30)

@@ -140,7 +140,10 @@ def test_a_qos_file_is_read(tmp_path: Path) -> None:
     ('content', 'words'),
     [
         ('/a: {reliability: best}', "/a: reliability must be one of .*best_effort.*, not 'best'"),
-        ('/a: {depth: -1}', 'depth must be a whole number from 0, not -1'),
+        ('/a: {depth: -1}', r'depth must be a whole number from 0 to 2\*\*31 - 1, not -1'),
+        ('/a: {depth: 3000000000}', 'depth must be a whole number from 0 to'),
+        ('/a: {deadline: {sec: 1, nsec: 99999999999}}', 'deadline must be like'),
+        ('/a: {deadline: 2001-99-99}', 'cannot be read as a QoS file'),
         ('/a: {deadline: 3}', r'deadline must be like \{sec: 1, nsec: 0\}, not 3'),
         ('/a: {avoid_ros_namespace_conventions: 1}', 'must be true or false, not 1'),
         ('/a: {speed: 3}', "there is no policy 'speed'; there are history"),

@@ -61,7 +61,7 @@ def read_overrides(path: str | Path) -> dict[str, QoSProfile]:
     """
     try:
         content = yaml.safe_load(Path(path).read_text(encoding='utf-8')) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:  # of a date that is none, too
         reason = ' '.join(str(error).split())
         raise QosError(f'{path} cannot be read as a QoS file: {reason}') from error
     if not isinstance(content, dict):
@@ -100,8 +100,8 @@ def _profile(policies: Mapping[str, Any]) -> QoSProfile:
             if 0 < seconds + nanoseconds and seconds < FOREVER_S:
                 arguments[name] = Duration(seconds=seconds, nanoseconds=nanoseconds)
         elif name == 'depth':
-            if type(value) is not int or value < 0:
-                raise QosError(f'depth must be a whole number from 0, not {value!r}')
+            if type(value) is not int or not 0 <= value < 2**31:
+                raise QosError(f'depth must be a whole number from 0 to 2**31 - 1, not {value!r}')
             arguments[name] = value
         elif name == 'avoid_ros_namespace_conventions':
             if not isinstance(value, bool):
@@ -120,6 +120,8 @@ def _words(policy: str) -> list[str]:
 def _time(name: str, value: Any) -> tuple[int, int]:
     if isinstance(value, dict):
         parts = value.get('sec'), value.get('nsec')
-        if value.keys() == {'sec', 'nsec'} and all(type(p) is int and p >= 0 for p in parts):
+        if value.keys() == {'sec', 'nsec'} and all(
+            type(p) is int and 0 <= p < 2**34 for p in parts
+        ):
             return parts
     raise QosError(f'{name} must be like {{sec: 1, nsec: 0}}, not {value!r}')
