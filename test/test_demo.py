@@ -145,6 +145,7 @@ def test_a_recording_is_replaced_and_nothing_else_is(tmp_path: Path) -> None:
     assert len(list(mine.parent.iterdir())) == 2
 
 
+@pytest.mark.usefixtures('keep_sigterm')
 def test_a_recording_is_no_source_of_its_own(tmp_path: Path, capsys) -> None:
     (tmp_path / 'out' / 'masks').mkdir(parents=True)
     source = tmp_path / 'out' / 'masks'
@@ -173,6 +174,7 @@ def test_ros_that_does_not_start_is_one_line(
     assert not (tmp_path / 'out').exists()
 
 
+@pytest.mark.usefixtures('keep_sigterm')
 def test_a_user_who_does_not_exist_is_named(capsys) -> None:
     assert demo.main(['~nobody_of_this_name']) == 1
     assert 'error: ~nobody_of_this_name: ' in capsys.readouterr().err
