@@ -50,11 +50,13 @@ def height_by_width(text: str) -> tuple[int, int]:
 def new_file(text: str) -> Path:
     """Return the path of a file to write; makes its folder, before anything is measured."""
     path = Path(text)
+    made = path.parent
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        made.mkdir(parents=True, exist_ok=True)
+        made = path
         is_folder = path.is_dir()
     except OSError as error:
-        problem = f'{path} cannot be made: {error.strerror}'
+        problem = f'{made} cannot be made: {error.strerror}'
         raise argparse.ArgumentTypeError(problem) from error
     if is_folder:
         raise argparse.ArgumentTypeError(f'must be a file to write, {text} is a folder')
