@@ -36,6 +36,7 @@ from road_seg_ros.node_process import (
     NodeError,
     Process,
     prepare_environment,
+    require_running,
     running_node,
     start_ros,
     wait_for_node,
@@ -357,8 +358,8 @@ def _spin_until(examiner: Examiner, process: Process | None, moment: float) -> N
         rclpy.spin_once(examiner, timeout_sec=min(0.1, max(left, 0.01)))
         if examiner.problem is not None:
             raise EvaluationError(f'an answer cannot be scored: {examiner.problem}')
-        if process is not None and process.poll() is not None:
-            raise NodeError('road_seg_node ended; its message is above')
+        if process is not None:
+            require_running(process)
         if examiner.client.stopped:
             raise NodeError(f'{examiner.client.name} has stopped: {examiner.client.status}')
         if left <= 0:
