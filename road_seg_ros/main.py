@@ -6,6 +6,7 @@ Whatever takes time to import is imported inside `main`, where a signal ends it 
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import gc
 import os
@@ -26,8 +27,8 @@ def main(args: list[str] | None = None) -> NoReturn:
     """
     Run the node until it is told to stop, and end the process.
 
-    Its status is 0 after SIGINT, SIGTERM or SIGHUP, and 1 if the node could not start, for a
-    reason that has been logged.
+    Its status is 0 after SIGINT, SIGTERM or SIGHUP, 1 if the node could not start, for a reason
+    that has been logged, and 2 if an argument is none of ROS's.
     """
     _fill_closed_streams()
     memory.use_one_heap()  # before any thread
@@ -35,8 +36,8 @@ def main(args: list[str] | None = None) -> NoReturn:
     _end_on_signals()
     try:
         status = _run(args)
-    except SystemExit:
-        status = 0
+    except SystemExit as end:
+        status = end.code
     except Exception:
         if not _told_to_stop():
             raise
@@ -104,11 +105,11 @@ def _run(args: list[str] | None) -> int:
     import rclpy
     from rclpy.exceptions import ParameterException
     from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+    from rclpy.utilities import remove_ros_args
 
-    from road_seg_ros import engines
+    from road_seg_ros import engines, parameters
     from road_seg_ros.graph_names import NODE_NAME
     from road_seg_ros.node import RoadSegNode
-    from road_seg_ros.parameters import ParameterError
 
     try:
         rclpy.init(args=args)
@@ -121,6 +122,8 @@ def _run(args: list[str] | None) -> int:
     try:
         if _told_to_stop():  # before rclpy could hear of it
             return 0
+        arguments = sys.argv[1:] if args is None else args
+        _refuse_other_arguments(remove_ros_args(arguments), parameters.overview())
         # Seconds that a lifecycle manager would otherwise wait for at the first configure.
         engines.preload()
         node = RoadSegNode()
@@ -132,7 +135,7 @@ def _run(args: list[str] | None) -> int:
         executor.spin()
     except ExternalShutdownException:
         pass
-    except (ParameterError, ParameterException) as error:
+    except (parameters.ParameterError, ParameterException) as error:
         rclpy.logging.get_logger(NODE_NAME).fatal(str(error))
         return 1
     except Exception:
@@ -150,6 +153,17 @@ def _run(args: list[str] | None) -> int:
         with contextlib.suppress(AttributeError):
             context._logging_fini()
     return 0
+
+
+def _refuse_other_arguments(arguments: list[str], parameters: str) -> None:
+    """Exit with 2, or with 0 after --help: ROS would ignore `threshold:=0.5` without its -p."""
+    argparse.ArgumentParser(
+        'road_seg_node',
+        '%(prog)s [--help] [--ros-args [-p PARAMETER:=VALUE] [-r NAME:=NEW_NAME] ...]',
+        'Publishes a drivable-road mask for every camera image.',
+        f'parameters:\n{parameters}',
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    ).parse_args(arguments)
 
 
 if __name__ == '__main__':

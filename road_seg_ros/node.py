@@ -71,6 +71,8 @@ class RoadSegNode(LifecycleNode):
             self._on_change_state, self._service_change_state.callback
         )
         self._settings = parameters.declare(self)
+        for wrong, right in parameters.misspelt(self).items():
+            self.get_logger().warning(f'ignored the parameter {wrong}; did you mean {right}?')
         self.add_on_set_parameters_callback(self._on_set_parameters)
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
         self.create_timer(DIAGNOSTICS_PERIOD_S, self._publish_diagnostics, clock=steady)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import array
 import dataclasses
+import difflib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -171,6 +173,29 @@ def declare(node: Node) -> Settings:
             raise ParameterError(problem)
         values[parameter.name] = _plain(parameter.value)
     return Settings(**values)
+
+
+def overview() -> str:
+    """Return what the command line says of every parameter."""
+    return '\n'.join(
+        f'  {d.name} = {json.dumps(d.default)} ({d.rule})\n      {d.description}'
+        for d in DECLARATIONS
+    )
+
+
+def misspelt(node: Node) -> dict[str, str]:
+    """
+    Return which parameters that were given at start, unknown here, resemble which known ones.
+
+    What resembles none is another node's, from a file that nodes share. Call it after `declare`.
+    """
+    # rclpy has no public name for them, and ignores those that a node does not declare.
+    given = getattr(node, '_parameter_overrides', {})
+    unknown = [name for name in given if not node.has_parameter(name)]
+    resembled = {
+        name: difflib.get_close_matches(name, BY_NAME, n=1, cutoff=0.7) for name in unknown
+    }
+    return {name: matches[0] for name, matches in resembled.items() if matches}
 
 
 def broken_rule(parameters: list[Parameter]) -> str:

@@ -487,6 +487,17 @@ def test_a_fixed_parameter_says_that_it_waits_for_configure(
     assert node._segmenter.engine.precision == 'bf16'
 
 
+def test_a_misspelt_parameter_is_named_and_another_nodes_is_not(
+    context: None, capfd: pytest.CaptureFixture
+) -> None:
+    with running_node(start=False, treshold=0.3, image_transport='raw', rate=10):
+        pass
+    log = capfd.readouterr().err
+    assert 'ignored the parameter treshold; did you mean threshold?' in log
+    assert 'ignored the parameter image_transport; did you mean input_transport?' in log
+    assert log.count('ignored the parameter') == 2
+
+
 def test_every_parameter_is_described(node: RoadSegNode, client: Client) -> None:
     names = [declaration.name for declaration in DECLARATIONS]
     request = DescribeParameters.Request(names=names)
@@ -580,6 +591,27 @@ def test_a_bad_start_ends_with_one_line_and_a_status(
     assert len(lines) == 1, output
     for word in words:
         assert word in lines[0]
+
+
+def _run_program(*arguments: str) -> subprocess.CompletedProcess:
+    command = [*ROAD_SEG_NODE, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+def test_a_parameter_without_its_option_is_refused() -> None:
+    result = _run_program('threshold:=0.3')
+    assert result.returncode == 2
+    assert 'unrecognized arguments: threshold:=0.3' in result.stderr
+    assert '--ros-args [-p PARAMETER:=VALUE]' in result.stderr
+
+
+def test_help_names_every_parameter_with_its_default_and_starts_no_node() -> None:
+    result = _run_program('--help')
+    assert (result.returncode, result.stderr) == (0, '')
+    defaults = dict(re.findall(r'^  (\w+) = (.+) \(', result.stdout, re.MULTILINE))
+    assert {k: yaml.safe_load(v) for k, v in defaults.items()} == {
+        declaration.name: declaration.default for declaration in DECLARATIONS
+    }
 
 
 def test_a_log_folder_that_cannot_be_made_is_told() -> None:
