@@ -18,6 +18,7 @@ from typing import NoReturn
 
 from road_seg_ros import memory, openmp
 from road_seg_ros.stop import STOP_SIGNALS
+from road_seg_ros.transport import use_profile
 
 END_SIGNALS = (*STOP_SIGNALS, signal.SIGHUP)  # the last when the terminal is closed
 GRACE_S = 1.5  # from a signal to the end, whatever goes on; the promise is two seconds
@@ -33,6 +34,7 @@ def main(args: list[str] | None = None) -> NoReturn:
     _fill_closed_streams()
     memory.use_one_heap()  # before any thread
     openmp.wait_asleep()
+    use_profile()  # for who starts the node without it, as ros2 run does
     _end_on_signals()
     try:
         status = _run(args)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from road_seg_ros.stop import stop_held_back
-from road_seg_ros.transport import profile_environment
+from road_seg_ros.transport import use_profile
 
 if TYPE_CHECKING:
     from rclpy.node import Node
@@ -33,7 +33,7 @@ def prepare_environment(only_here: bool = True) -> None:
 
     only_here: whether to keep to this machine too.
     """
-    os.environ.update(profile_environment(os.environ))
+    use_profile()
     if only_here:
         os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
 

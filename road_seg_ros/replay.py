@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 from road_seg_ros.arguments import full_node_name, not_negative, positive
 from road_seg_ros.graph_names import NODE
 from road_seg_ros.stop import Stop
-from road_seg_ros.transport import profile_environment
+from road_seg_ros.transport import use_profile
 
 if TYPE_CHECKING:  # in `main`: a signal ends what takes time to import
     from rclpy.node import Node
@@ -207,7 +207,7 @@ def _node(arguments: list[str]) -> Iterator[Node]:
 
     from road_seg_ros.bags.player import PlayError
 
-    os.environ.update(profile_environment(os.environ))
+    use_profile()
     try:
         rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
     except Exception as error:  # rclpy's own types differ between distributions

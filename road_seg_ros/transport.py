@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 
 from road_seg_ros.resources import find_resource
 
 PROFILE = 'config/fastdds.xml'
-PROFILE_VARIABLES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')
+OLD_VARIABLE, NEW_VARIABLE = 'FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE'
+PROFILE_VARIABLES = (OLD_VARIABLE, NEW_VARIABLE)
 CHOSEN_BY_USER = (*PROFILE_VARIABLES, 'FASTDDS_BUILTIN_TRANSPORTS')
+
+
+def use_profile() -> None:
+    """Have this process, and those that it starts, use config/fastdds.xml where they may."""
+    os.environ.update(profile_environment(os.environ))
 
 
 def profile_environment(environment: Mapping[str, str]) -> dict[str, str]:
@@ -24,4 +31,11 @@ def profile_environment(environment: Mapping[str, str]) -> dict[str, str]:
         return {}
     if profile is None or any(environment.get(name) for name in CHOSEN_BY_USER):
         return {}
-    return {name: str(profile) for name in PROFILE_VARIABLES}
+    match environment.get('ROS_DISTRO'):
+        case None | '':  # as with the wheels
+            names = PROFILE_VARIABLES
+        case 'humble' | 'iron' | 'jazzy':
+            names = (OLD_VARIABLE,)
+        case _:  # which warn of the old one
+            names = (NEW_VARIABLE,)
+    return {name: str(profile) for name in names}

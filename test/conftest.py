@@ -42,10 +42,10 @@ def pytest_configure() -> None:
     # Not the user's, and empty at first: what is tested must not depend on earlier runs.
     os.environ['XDG_CACHE_HOME'] = tempfile.mkdtemp(prefix='road_seg_ros_cache')
     from road_seg_ros import openmp
-    from road_seg_ros.transport import profile_environment
+    from road_seg_ros.transport import use_profile
 
     openmp.wait_asleep()  # as the node does: tests run beside each other
-    os.environ.update(profile_environment(os.environ))
+    use_profile()
 
 
 def _catch_signals() -> None:

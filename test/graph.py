@@ -201,7 +201,12 @@ def children(pid: int) -> dict[int, str]:
 
 
 def plain_environment() -> dict[str, str]:
-    """Return the environment without a transport profile, as a user's shell is."""
+    """Return the environment of a process that keeps to the default transports."""
+    return bare_environment() | {'FASTDDS_BUILTIN_TRANSPORTS': 'DEFAULT'}
+
+
+def bare_environment() -> dict[str, str]:
+    """Return the environment without any choice of transports, as a user's shell is."""
     return {name: value for name, value in os.environ.items() if name not in CHOSEN_BY_USER}
 
 

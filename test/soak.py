@@ -46,7 +46,7 @@ from std_srvs.srv import SetBool
 from road_seg_ros import checkpoint, synthetic
 from road_seg_ros.engines import quantization
 from road_seg_ros.image_msgs import stamp_ns, to_image
-from road_seg_ros.transport import profile_environment
+from road_seg_ros.transport import use_profile
 
 RECOVERY_S = 15.0
 PAUSE_S = 1.5  # between one fault's recovery and the next fault
@@ -244,7 +244,7 @@ def main() -> int:
     parser.add_argument('--seed', type=int, default=0, help='of the order of faults')
     args = parser.parse_args()
     os.environ |= {'ROS_DOMAIN_ID': DOMAIN, 'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST'}
-    os.environ |= profile_environment(os.environ)
+    use_profile()
     with tempfile.TemporaryDirectory() as folder, ros(), ExitStack() as stack:
         model = Path(folder) / 'model.safetensors'
         shutil.copy(checkpoint.find(), model)

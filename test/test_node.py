@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,9 @@ from graph import (
     RELIABLE,
     Client,
     ReplacedEngine,
+    bare_environment,
     node_process,
+    plain_environment,
     running_node,
     wait_for,
 )
@@ -701,20 +703,38 @@ def test_nohup_keeps_the_node(client: Client, tiny_model: Path) -> None:
         process.kill()
 
 
+def _shared_memory_of(pid: int) -> set[Path]:
+    """Return the segments of Fast DDS that a process has opened, its own and others'."""
+    mapped = Path(f'/proc/{pid}/maps').read_text()
+    return set(map(Path, re.findall(r'/dev/shm/fast[a-z]+_[0-9a-f]{16}\b', mapped)))
+
+
 @pytest.mark.parametrize('stop', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_node_that_ends_leaves_no_shared_memory(
     client: Client, tiny_model: Path, stop: signal.Signals
 ) -> None:
-    memory = Path('/dev/shm')
-    before = {path.name for path in memory.iterdir()}
+    before = set(Path('/dev/shm').iterdir())
     with node_process('-p', f'model_path:={tiny_model}') as process:
         client.wait_for_status('waiting for the first image')
-        mapped = Path(f'/proc/{process.pid}/maps').read_text()
-        own = set(re.findall(f'{memory}/(fast[a-z]+_[0-9a-f]{{16}})', mapped)) - before
+        own = _shared_memory_of(process.pid) - before
         assert own
         process.send_signal(stop)
         assert process.wait(20) == 0
-    assert not own & {path.name for path in memory.iterdir()}
+    assert not any(path.exists() for path in own)
+
+
+@pytest.mark.parametrize(
+    ('environment', 'has_profile'), [(bare_environment, True), (plain_environment, False)]
+)
+def test_a_node_takes_the_transport_profile_unless_transports_are_chosen(
+    client: Client, tiny_model: Path, environment: Callable[[], dict[str, str]], has_profile: bool
+) -> None:
+    before = set(Path('/dev/shm').iterdir())
+    with node_process('-p', f'model_path:={tiny_model}', env=environment()) as process:
+        client.wait_for_status('waiting for the first image')
+        sizes = [path.stat().st_size for path in _shared_memory_of(process.pid) - before]
+    assert sizes
+    assert (max(sizes) > 64 * 2**20) == has_profile
 
 
 @pytest.mark.parametrize('outcome', ['raise RuntimeError("cannot convert")', 'return 1'])

@@ -30,6 +30,8 @@ from road_seg_ros.node_process import START_TIMEOUT_S, running_node, wait_or_kil
 from road_seg_ros.transport import CHOSEN_BY_USER, profile_environment
 
 TRANSPORTS = {False: 'default', True: 'fastdds.xml'}  # by whether the profile is used
+# Said aloud, or the node would use the profile.
+DEFAULT_TRANSPORTS = {'FASTDDS_BUILTIN_TRANSPORTS': 'DEFAULT'}
 RELIABILITIES = ('best_effort', 'reliable')
 SETTLING_S = 1.0  # of a run, whose latencies do not count
 NODE_WINDOW = 200  # images that the node's median is of: its health.LATENCY_WINDOW
@@ -237,7 +239,7 @@ def _environment(profile: bool) -> dict[str, str]:
     own = (*CHOSEN_BY_USER, 'ROS_LOCALHOST_ONLY')
     plain = {name: value for name, value in os.environ.items() if name not in own}
     plain.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
-    return plain | (profile_environment(plain) if profile else {})
+    return plain | (profile_environment(plain) if profile else DEFAULT_TRANSPORTS)
 
 
 class _Process:
