@@ -1,6 +1,5 @@
 """Packaging: an ament_python package for colcon, a plain Python package for pip."""
 
-import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
@@ -8,7 +7,6 @@ from setuptools import find_packages, setup
 PACKAGE = 'road_seg_ros'
 SHARE = f'share/{PACKAGE}'
 ROOT = Path(__file__).resolve().parent  # not the working directory: colcon builds elsewhere
-VERSION = re.search(r"__version__ = '(.+)'", (ROOT / PACKAGE / '__init__.py').read_text())[1]
 
 
 def files(folder, *patterns):
@@ -37,11 +35,11 @@ JAZZY_WHEELS = [
 
 setup(
     name=PACKAGE,
-    version=VERSION,
+    version='0.1.0',
     description='Drivable road segmentation for ROS 2: FCN-8 on VGG-16, trained on KITTI Road',
     long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),
     long_description_content_type='text/markdown',
-    license='Apache-2.0',
+    license='Apache-2.0 AND CC-BY-NC-SA-3.0',  # the second is the weights'
     maintainer='road_seg_ros developers',
     maintainer_email='maintainers@road-seg-ros.invalid',
     python_requires='>=3.10',

@@ -67,10 +67,10 @@ def test_topics_that_differ_only_by_the_namespace_keep_it() -> None:
     [
         ('', "or several like /front/image_raw, /rear/image_raw, got '': topic name must not be"),
         ('[]', "got '[]': topic name must not be empty"),
-        ('/a/image,', "got '/a/image,': "),
+        ('/a/image,', "on either side of a comma, got '/a/image,': one is missing"),
         ('{foo}/image', "got '{foo}/image': unknown substitution"),
         ('/a//image', "got '/a//image': topic name must not contain repeated"),
-        ('/a/image, , /b/image', "got '/a/image, , /b/image': "),
+        ('/a/image, , /b/image', "got '/a/image, , /b/image': one is missing"),
         ('/a/my image', "got '/a/my image': topic name must not contain characters"),
         ('[/a/image, /b/image', "got '[/a/image, /b/image': "),
         ('/a/image, /b//image', "got '/a/image, /b//image': topic name must not contain repeated"),
@@ -92,10 +92,12 @@ def test_a_camera_is_found_twice_below_a_namespace_too() -> None:
 
 
 def test_several_cameras_do_not_share_an_absolute_output() -> None:
-    check_outputs(FRONT_AND_REAR, mask_topic='road_seg/mask', overlay_topic='~/overlay')
-    check_outputs(FRONT_AND_REAR[:1], mask_topic='/mask')
+    outputs = [('mask_topic', 'road_seg/mask'), ('overlay_topic', '~/overlay')]
+    check_outputs(FRONT_AND_REAR, outputs)
+    check_outputs(FRONT_AND_REAR[:1], [('mask_topic', '/mask')])
+    outputs = [('mask_topic', 'mask'), ('overlay_topic', '/overlay')]
     with pytest.raises(ValueError) as error:
-        check_outputs(FRONT_AND_REAR, mask_topic='mask', overlay_topic='/overlay')
+        check_outputs(FRONT_AND_REAR, outputs)
     assert str(error.value) == (
         "overlay_topic must not begin with / with 2 cameras, got '/overlay': all of them would "
         'publish on it'
@@ -106,7 +108,7 @@ def test_several_cameras_do_not_share_an_absolute_output() -> None:
 def test_an_output_must_be_a_topic(topic: str) -> None:
     words = re.escape(f'mask_topic must be a topic, got {topic!r}: ')
     with pytest.raises(ValueError, match=words) as error:
-        check_outputs(FRONT_AND_REAR[:1], mask_topic=topic)
+        check_outputs(FRONT_AND_REAR[:1], [('mask_topic', topic)])
     assert not re.search(':$|/src/', str(error.value))
 
 
@@ -120,7 +122,10 @@ def test_an_output_has_a_topic_of_its_own() -> None:
     [camera] = find_cameras('camera/image', 'car')
     words = 'mask_topic must be a topic of its own, /car/camera/image is image_topic'
     with pytest.raises(ValueError, match=words):
-        check_outputs([camera], mask_topic='camera/image')
+        check_outputs([camera], [('mask_topic', 'camera/image')])
     words = 'overlay_topic must be a topic of its own, /car/mask is mask_topic'
     with pytest.raises(ValueError, match=words):
-        check_outputs([camera], mask_topic='mask', overlay_topic='/car/mask')
+        check_outputs([camera], [('mask_topic', 'mask'), ('overlay_topic', '/car/mask')])
+    words = 'mask_topic must be a topic of its own, /car/road_seg/confidence is another output'
+    with pytest.raises(ValueError, match=words):
+        check_outputs([camera], [('mask_topic', 'road_seg/confidence')], ['~/confidence'])

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import sysconfig
 import venv
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
+
+from road_seg_ros import __version__
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED_FILES = (
@@ -46,6 +50,23 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             (target / name).write_bytes((ROOT / name).read_bytes())
     return target
+
+
+def test_the_version_is_the_same_wherever_it_stands() -> None:
+    package = ElementTree.parse(ROOT / 'package.xml').getroot()
+    # As catkin_prepare_release looks for it.
+    [version] = re.findall(r"^\s*version='(.+)',$", (ROOT / 'setup.py').read_text(), re.MULTILINE)
+    assert version == package.findtext('version') == __version__
+
+
+def test_both_licences_are_named() -> None:
+    package = ElementTree.parse(ROOT / 'package.xml').getroot()
+    licences = {element.text: element.get('file') for element in package.iter('license')}
+    assert all((ROOT / file).is_file() for file in licences.values())
+    setup = (ROOT / 'setup.py').read_text()
+    assert f"license='{' AND '.join(licences)}'" in setup
+    card = (ROOT / licences['CC-BY-NC-SA-3.0']).read_text()
+    assert 'Licence of the weights: CC BY-NC-SA 3.0' in card
 
 
 def _run(*command: object, **options: object) -> str:

@@ -23,7 +23,7 @@ from ament_index_python.packages import (  # noqa: E402
     PackageNotFoundError,
     get_package_prefix,
 )
-from launch.actions import SetEnvironmentVariable  # noqa: E402
+from launch.actions import LogInfo  # noqa: E402
 from launched import BUSY_S, actions_of, description, installed, launched  # noqa: E402
 
 from road_seg_ros.launching.cameras import find_cameras  # noqa: E402
@@ -246,11 +246,9 @@ def test_the_transport_profile_is_set_unless_the_user_chose(
         if chosen:
             monkeypatch.setenv('FASTDDS_BUILTIN_TRANSPORTS', 'UDPv4')
         context, actions = actions_of('seg.launch.py')
-        names = {
-            ''.join(part.perform(context) for part in action.name)
-            for action in _only(SetEnvironmentVariable, actions)
-        }
-        assert names == expected
+        [node] = _only(launch_ros.actions.LifecycleNode, actions)
+        added = node.process_description.additional_env or []
+        assert {''.join(part.perform(context) for part in name) for name, _ in added} == expected
 
 
 @pytest.mark.parametrize(
@@ -324,6 +322,40 @@ def test_rviz_shows_the_first_camera_with_the_topics_of_the_launch(
 def test_a_parameter_file_that_is_not_there_is_named() -> None:
     with pytest.raises(ValueError, match="params_file must be a YAML file, got '/no/file.yaml'"):
         actions_of('seg.launch.py', params_file='/no/file.yaml')
+
+
+def test_a_parameter_file_without_a_section_for_the_node_is_named(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / 'robot.yaml'
+    file.write_text('road_seg: {ros__parameters: {threshold: 0.3}}')
+    _, actions = actions_of('seg.launch.py', params_file=str(file))
+    assert not _only(LogInfo, actions)
+    context, actions = actions_of('seg.launch.py', params_file=str(file), namespace='car')
+    [info] = _only(LogInfo, actions)
+    text = ''.join(part.perform(context) for part in info.msg)
+    assert text == f'warning: {file} has parameters for /road_seg, none for /car/road_seg'
+
+
+@pytest.mark.parametrize('sections', [('/road_seg', '/**'), ('/**', '/road_seg')])
+def test_an_argument_wins_over_every_section_of_the_parameter_file(
+    environment: dict[str, str], tiny_model: Path, tmp_path: Path, sections: tuple[str, str]
+) -> None:
+    file = tmp_path / 'robot.yaml'
+    text = '{section}: {{ros__parameters: {{threshold: 0.4, model_path: /no/model}}}}\n'
+    file.write_text(''.join(text.format(section=section) for section in sections))
+    with ros():
+        client = Client()
+        try:
+            with launched(
+                'seg.launch.py',
+                environment,
+                *(f'params_file:={file}', f'model_path:={tiny_model}', 'threshold:=0.9'),
+            ):
+                status = client.wait_for_status('waiting for the first image')
+        finally:
+            client.close()
+    assert {v.key: v.value for v in status.values}['threshold'] == '0.900'
 
 
 def test_a_home_folder_in_a_parameter_file_is_found(

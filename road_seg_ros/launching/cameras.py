@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rclpy.exceptions import InvalidNamespaceException, InvalidTopicNameException
@@ -47,6 +48,11 @@ def find_cameras(image_topic: str, namespace: str = '') -> list[Camera]:
     ValueError says what is wrong with the topics, or with the namespace.
     """
     topics = _split(image_topic)
+    if len(topics) > 1 and not all(topics):
+        raise ValueError(
+            'image_topic must have a topic on either side of a comma, '
+            f'got {image_topic!r}: one is missing'
+        )
     try:
         validate_namespace(f'/{namespace.strip("/")}')
     except InvalidNamespaceException as error:
@@ -80,14 +86,18 @@ def find_cameras(image_topic: str, namespace: str = '') -> list[Camera]:
     ]
 
 
-def check_outputs(cameras: list[Camera], **outputs: str) -> None:
+def check_outputs(
+    cameras: list[Camera], outputs: Sequence[tuple[str, str]], others: Sequence[str] = ()
+) -> None:
     """
     Raise ValueError if an output cannot be published where it is to be.
 
-    outputs: topics, by the name of their argument.
+    outputs: the name of an argument, and a topic that it leads to. others: the topics that a node
+    publishes on besides.
     """
-    taken = {camera.full_topic: 'image_topic' for camera in cameras}
-    for argument, topic in outputs.items():
+    taken = {camera.full_name(name): 'another output' for camera in cameras for name in others}
+    taken |= {camera.full_topic: 'image_topic' for camera in cameras}
+    for argument, topic in outputs:
         if len(cameras) > 1 and topic.startswith('/'):
             raise ValueError(
                 f'{argument} must not begin with / with {len(cameras)} cameras, got {topic!r}: '

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from ament_index_python.packages import PackageNotFoundError, get_package_prefix
-from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable, Shutdown
+from launch.actions import DeclareLaunchArgument, LogInfo, OpaqueFunction, Shutdown
 from launch.events.process import ProcessExited
 from launch_ros.actions import LifecycleNode, Node
 from launch_ros.utilities import prefix_namespace
@@ -18,6 +18,7 @@ from road_seg_ros.launching.arguments import BOOL, NODE_PARAMETERS, Argument
 from road_seg_ros.launching.bag_metadata import find_images, read_topics
 from road_seg_ros.launching.bag_player import play_bag
 from road_seg_ros.launching.cameras import Camera, check_outputs, find_cameras
+from road_seg_ros.launching.params_file import find_params_file, unread_sections
 from road_seg_ros.parameters import BY_NAME, broken_rule
 from road_seg_ros.resources import find_resource
 from road_seg_ros.transport import profile_environment
@@ -52,10 +53,12 @@ def start(context: LaunchContext, arguments: Sequence[Argument]) -> list[LaunchD
     for argument in arguments:
         if argument.default is None and not args[argument.name]:
             raise ValueError(f'{argument.name} must be given, and is empty')
-    args['params_file'] = _existing_file(args['params_file'])
+    params_file = find_params_file(args['params_file'])
+    args['params_file'] = str(params_file)
     namespace = prefix_namespace(configurations.get('ros_namespace'), args['namespace'])
     cameras = find_cameras(args['image_topic'], namespace)
-    check_outputs(cameras, mask_topic=args['mask_topic'], overlay_topic=args['overlay_topic'])
+    outputs = [(name, topic) for name, _, topic in _named_outputs(args)]
+    check_outputs(cameras, outputs, OTHER_OUTPUTS)
     if args['rviz'] == 'true':
         _require_rviz()
     parameters: dict[str, object] = {**_given_parameters(args)}
@@ -70,15 +73,19 @@ def start(context: LaunchContext, arguments: Sequence[Argument]) -> list[LaunchD
         topics = read_topics(bag)
         transport = args.get('input_transport', '')
         images = {c.node: find_images(c.full_topic, topics, transport) for c in cameras}
+    # Not for the whole launch, which may start programs of others.
     environment = profile_environment(context.environment)
-    actions: list[LaunchDescriptionEntity] = [
-        SetEnvironmentVariable(name, value) for name, value in environment.items()
-    ]
+    actions: list[LaunchDescriptionEntity] = []
+    nodes = [camera.node for camera in cameras]
+    if unread := unread_sections(params_file, nodes):
+        text = f'{params_file} has parameters for {", ".join(unread)}, none for {", ".join(nodes)}'
+        actions.append(LogInfo(msg=f'warning: {text}'))
     for camera in cameras:
         of_bag = {'input_transport': images[camera.node].transport} if bag else {}
-        actions.append(_road_seg_node(camera, args, {**parameters, **of_bag}))
+        actions.append(_road_seg_node(camera, args, {**parameters, **of_bag}, environment))
     if args['rviz'] == 'true':
-        actions.append(_rviz(cameras[0], args, parameters.get('use_sim_time', False)))
+        use_sim_time = parameters.get('use_sim_time', False)
+        actions.append(_rviz(cameras[0], args, use_sim_time, environment))
     if bag:
         listened = {node: image.topic for node, image in images.items()}
         published = {name for camera in cameras for name in published_topics(camera, args)}
@@ -86,42 +93,46 @@ def start(context: LaunchContext, arguments: Sequence[Argument]) -> list[LaunchD
     return actions
 
 
-def _existing_file(params_file: str) -> str:
-    """Return its path; ValueError if it is not there, where launch_ros would only warn."""
-    path = Path(params_file).expanduser()
-    if not path.is_file():
-        raise ValueError(f'params_file must be a YAML file, got {params_file!r}: there is none')
-    return str(path)
-
-
 def published_topics(camera: Camera, args: Mapping[str, str]) -> set[str]:
     """Return the full names of the topics that the node of a camera publishes."""
-    names = (*_named_outputs(args).values(), *OTHER_OUTPUTS)
+    names = (*(topic for _, _, topic in _named_outputs(args)), *OTHER_OUTPUTS)
     return {camera.full_name(name) for name in names}
 
 
-def _named_outputs(args: Mapping[str, str]) -> dict[str, str]:
-    """Return the topics that the arguments give to outputs of a node."""
+def _named_outputs(args: Mapping[str, str]) -> list[tuple[str, str, str]]:
+    """Return the argument, the node's name and the topic of each output that has an argument."""
     overlay = args['overlay_topic']
-    return {
-        '~/mask': args['mask_topic'],
-        '~/overlay': overlay,
-        '~/overlay/compressed': f'{overlay}/compressed',
-    }
+    return [
+        ('mask_topic', '~/mask', args['mask_topic']),
+        ('overlay_topic', '~/overlay', overlay),
+        ('overlay_topic', '~/overlay/compressed', f'{overlay}/compressed'),
+    ]
 
 
 def _road_seg_node(
-    camera: Camera, args: dict[str, str], parameters: dict[str, object]
+    camera: Camera,
+    args: dict[str, str],
+    parameters: dict[str, object],
+    environment: dict[str, str],
 ) -> LifecycleNode:
     respawn = args.get('respawn') == 'true'
+    # Twice, for this node and for all: of the sections of params_file, rcl reads the first and
+    # those of the same name, then the next, so that either one alone can be overridden by it.
+    for_all = []
+    for name, value in parameters.items():
+        for_all += ['-p', f'{name}:={json.dumps(value, ensure_ascii=False)}']
     return LifecycleNode(
         package='road_seg_ros',
         executable='road_seg_node',
         name=NODE_NAME,
         namespace=camera.namespace,
         parameters=[args['params_file'], parameters],
-        remappings=[(CAMERA_INPUT, camera.topic), *_named_outputs(args).items()],
-        arguments=['--ros-args', '--log-level', args['log_level']],
+        remappings=[
+            (CAMERA_INPUT, camera.topic),
+            *((output, topic) for _, output, topic in _named_outputs(args)),
+        ],
+        arguments=['--ros-args', '--log-level', args['log_level'], *for_all],
+        additional_env=environment,
         output='screen',
         emulate_tty=True,
         respawn=respawn,
@@ -130,13 +141,16 @@ def _road_seg_node(
     )
 
 
-def _rviz(camera: Camera, args: dict[str, str], use_sim_time: bool) -> Node:
+def _rviz(
+    camera: Camera, args: dict[str, str], use_sim_time: bool, environment: dict[str, str]
+) -> Node:
     return Node(
         package='rviz2',
         executable='rviz2',
         namespace=camera.namespace,
         arguments=['-d', str(find_resource('config/seg.rviz'))],
         parameters=[{'use_sim_time': True}] if use_sim_time else [],
+        additional_env=environment,
         # From the topics that seg.rviz names.
         remappings=[
             (CAMERA_TOPIC, camera.full_topic),
