@@ -27,13 +27,21 @@ class Rate:
         self._times.append(self._clock())
 
     def hz(self) -> float:
-        """Return the rate over the last RATE_WINDOW_S seconds, 0 without two events in them."""
+        """
+        Return the rate over the last RATE_WINDOW_S seconds, or of the last two if they are slower.
+
+        It falls as soon as the next event is late, to 0 once nothing comes any more.
+        """
         now = self._clock()
-        while self._times and now - self._times[0] > RATE_WINDOW_S:
+        while len(self._times) > 2 and now - self._times[0] > RATE_WINDOW_S:
             self._times.popleft()
         if len(self._times) < 2 or self._times[-1] <= self._times[0]:
             return 0.0
-        return (len(self._times) - 1) / (self._times[-1] - self._times[0])
+        intervals, span_s = len(self._times) - 1, self._times[-1] - self._times[0]
+        usual_s, quiet_s = span_s / intervals, now - self._times[-1]
+        if quiet_s > max(RATE_WINDOW_S, 2 * usual_s):
+            return 0.0
+        return intervals / (span_s + max(0.0, quiet_s - usual_s))
 
 
 @dataclass(frozen=True)
@@ -126,6 +134,9 @@ class Health:
         """The node starts to wait for images, or has stopped to; earlier trouble is over."""
         with self._lock:
             self._since = self._clock()
+            self._input_rate, self._output_rate = Rate(self._clock), Rate(self._clock)
+            self._inference_ms.clear()
+            self._pipeline_ms.clear()
             self._last_received = None
             self._unanswered_since = None
             self._why_unanswered = ''

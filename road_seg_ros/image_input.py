@@ -17,13 +17,14 @@ from road_seg_ros.graph_names import CAMERA_INPUT, node_of
 from road_seg_ros.image_msgs import compressed_to_bgr, image_to_bgr
 
 try:
-    from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
+    from rclpy.event_handler import SubscriptionEventCallbacks
 except ImportError:  # Humble
-    from rclpy.qos_event import SubscriptionEventCallbacks, UnsupportedEventTypeError
+    from rclpy.qos_event import SubscriptionEventCallbacks
 
 if TYPE_CHECKING:  # in another module after Kilted
     from rclpy.topic_endpoint_info import TopicEndpointInfo
 
+COMPRESSED = '/compressed'  # what image_transport adds to a topic
 NAME_UNKNOWN = '_NODE_NAME_UNKNOWN_'  # as rmw has it
 
 
@@ -55,7 +56,7 @@ class ImageInput:
         if self._compressed:
             self._to_bgr = compressed_to_bgr
             # Of a remapped camera too.
-            topic = f'{node.resolve_topic_name(CAMERA_INPUT)}/compressed'
+            topic = node.resolve_topic_name(CAMERA_INPUT) + COMPRESSED
         else:
             self._to_bgr = partial(image_to_bgr, convert=choose_conversion(node.get_logger()))
         self._count = 0  # of subscriptions made; the newest has this number
@@ -64,10 +65,14 @@ class ImageInput:
         self._last_stamp: Any = None
         self._last_publisher: Any = None
         self._last_number: int | None = None  # as that publisher counts
-        self._conflict = False  # with a publisher, which is still to be told
+        self._conflict = ''  # with a publisher, as it was told
         self._name = topic  # the remapping rules are applied to it, and only once
         self._subscription = self._subscribe(matching_reliability(reliability, ()))
         self.topic: str = self._subscription.topic_name
+        # The same images by the other transport.
+        self._twin = (
+            self.topic.removesuffix(COMPRESSED) if self._compressed else self.topic + COMPRESSED
+        )
 
     def to_bgr(self, message: Image | CompressedImage) -> np.ndarray:
         """Return the pixels of a message, uint8 (H, W, 3) BGR. ImageError if it is malformed."""
@@ -75,12 +80,10 @@ class ImageInput:
 
     def match_publishers(self) -> None:
         """Subscribe anew if the publishers ask for another reliability, or warn of a conflict."""
-        if self._conflict and self._names_known():
-            self._conflict = False
-            self._node.get_logger().warning(self.why_silent())
         if self._taken_over:
             self._destroy_predecessor()
         publishers = [p for p in self._publishers() if p.topic_type == self._type_name]
+        self._tell_conflict(publishers)
         wanted = matching_reliability(self._setting, publishers)
         # With nobody there the last answer stays: a camera that restarts finds it right.
         if not publishers or wanted == self._subscription.qos_profile.reliability:
@@ -95,12 +98,15 @@ class ImageInput:
 
     def why_silent(self) -> str:
         """Return why no image may arrive and what to do, as far as the ROS graph tells."""
-        return why_silent(
-            self.topic,
-            self._publishers(),
-            self._type_name,
-            self._subscription.qos_profile.reliability,
-        )
+        publishers = self._publishers()
+        if not publishers and self._node.count_publishers(self._twin):
+            other = 'raw' if self._compressed else 'compressed'
+            return (
+                f'nobody publishes {self.topic}, but {self._twin} is there: set input_transport '
+                f'to {other}'
+            )
+        reliability = self._subscription.qos_profile.reliability
+        return why_silent(self.topic, publishers, self._type_name, reliability)
 
     def close(self) -> None:
         """End the subscription."""
@@ -113,40 +119,45 @@ class ImageInput:
             return
         first = newest and not self._taken_over
         self._taken_over |= newest
-        repeated = first and stamp == self._last_stamp and (stamp.sec or stamp.nanosec)
+        sent = self._sent_since(info)
+        if sent is None:
+            repeated = stamp == self._last_stamp and (stamp.sec or stamp.nanosec)
+        else:
+            repeated = sent <= 0
         self._last_stamp = stamp
-        missed = self._missed(info)
-        if not repeated:  # the predecessor brought it too
-            self._callback(message, missed)
+        if not (first and repeated):  # the predecessor brought it too
+            self._callback(message, max(0, (sent or 0) - 1))
 
-    def _missed(self, info: Mapping[str, Any]) -> int:
+    def _sent_since(self, info: Mapping[str, Any]) -> int | None:
         """
-        Return how many messages the publisher has sent between its last one here and this one.
+        Return how many messages the publisher has sent after its last one here, with this one.
 
-        They were overtaken before they could be taken, or lost on the way. 0 if the last one was
-        another publisher's, and where no number or publisher is told (before Kilted).
+        Those before this one were overtaken before they could be taken, or lost on the way. None
+        if the last one was another publisher's, and where no number or publisher is told (before
+        Kilted).
         """
         last, self._last_number = self._last_number, info.get('publication_sequence_number')
         publisher, self._last_publisher = self._last_publisher, info.get('publisher_gid')
         if None in (last, self._last_number, publisher) or publisher != self._last_publisher:
-            return 0
-        return max(0, self._last_number - last - 1)
+            return None
+        return self._last_number - last
 
-    def _on_incompatible(self, _: Any) -> None:
+    def _tell_conflict(self, publishers: Sequence[TopicEndpointInfo]) -> None:
+        """Warn, once, of a publisher that a fixed reliability does not match."""
         if self._setting == 'auto':
-            self.match_publishers()
-        else:
-            self._conflict = True  # told once the publisher's name is known
+            return
+        reliability = self._subscription.qos_profile.reliability
+        conflict = qos_conflict(self.topic, publishers, reliability)
+        if NAME_UNKNOWN in conflict:  # discovery brings it a little later
+            return
+        if conflict and conflict != self._conflict:
+            self._node.get_logger().warning(conflict)
+        self._conflict = conflict
 
     def _destroy_predecessor(self) -> None:
         if self._predecessor is not None:
             self._node.destroy_subscription(self._predecessor)
             self._predecessor = None
-
-    def _names_known(self) -> bool:
-        """Whether discovery has brought the node of every publisher; it comes a little later."""
-        names = [publisher.node_name for publisher in self._publishers()]
-        return bool(names) and NAME_UNKNOWN not in names
 
     def _publishers(self) -> Sequence[TopicEndpointInfo]:
         return self._node.get_publishers_info_by_topic(self._name)
@@ -162,13 +173,12 @@ class ImageInput:
         callback = partial(self._on_message, self._count)
         if not hasattr(Subscription, 'CallbackType'):  # Humble gives the message alone
             callback = partial(self._on_message, self._count, info={})
-        # At once, rather than when the timer comes round, and without rclpy's alarm in the log.
-        events = SubscriptionEventCallbacks(incompatible_qos=self._on_incompatible)
-        create = partial(self._node.create_subscription, self._type, self._name, callback, qos)
-        try:
-            return create(event_callbacks=events)
-        except UnsupportedEventTypeError:  # by this middleware
-            return create()
+        # No events, that of a QoS conflict either: rclpy does not guard them against their end in
+        # another thread of an executor, which would end that executor.
+        events = SubscriptionEventCallbacks(use_default_callbacks=False)
+        return self._node.create_subscription(
+            self._type, self._name, callback, qos, event_callbacks=events
+        )
 
 
 def matching_reliability(
@@ -202,17 +212,25 @@ def why_silent(
             'the launch file) to its topic'
         )
     for publisher in publishers:
-        name = node_of(publisher)
         if publisher.topic_type != type_name:
+            name = node_of(publisher)
             return f'{name} publishes {topic} as {publisher.topic_type}, not {type_name}'
-        offered = publisher.qos_profile.reliability
-        if reliability == ReliabilityPolicy.RELIABLE and offered != ReliabilityPolicy.RELIABLE:
-            return (
-                f'QoS conflict: {name} offers {topic} best effort, this node asks for reliable; '
-                'set input_reliability to auto or best_effort'
-            )
-    return (
+    return qos_conflict(topic, publishers, reliability) or (
         f'{topic} has {len(publishers)} publisher(s) but nothing arrives; is the camera running? '
         'Large best-effort images vanish on default transports: start the camera with the '
         'profile config/fastdds.xml'
     )
+
+
+def qos_conflict(
+    topic: str, publishers: Sequence[TopicEndpointInfo], reliability: ReliabilityPolicy
+) -> str:
+    """Return which publisher a subscription's reliability excludes, '' if it excludes none."""
+    for publisher in publishers:
+        offered = publisher.qos_profile.reliability
+        if reliability == ReliabilityPolicy.RELIABLE and offered != ReliabilityPolicy.RELIABLE:
+            return (
+                f'QoS conflict: {node_of(publisher)} offers {topic} best effort, this node asks '
+                'for reliable; set input_reliability to auto or best_effort'
+            )
+    return ''

@@ -181,8 +181,17 @@ def to_image(pixels: np.ndarray, encoding: str, header: Header) -> Image:
 
 
 def to_jpeg(bgr: np.ndarray, header: Header) -> CompressedImage:
-    """Return a CompressedImage (jpeg) of uint8 (H, W, 3) BGR pixels."""
-    _, encoded = cv2.imencode('.jpg', bgr, (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY))
+    """
+    Return a CompressedImage (jpeg) of uint8 (H, W, 3) BGR pixels.
+
+    ImageError if they are more than a JPEG can have, 65500 a side.
+    """
+    try:
+        done, encoded = cv2.imencode('.jpg', bgr, (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY))
+    except cv2.error:  # of OpenCV 4
+        done = False
+    if not done:
+        raise ImageError(f'{bgr.shape[1]}x{bgr.shape[0]} pixels do not fit into a JPEG')
     message = CompressedImage(header=header, format='bgr8; jpeg compressed bgr8')
     message.data = _byte_array(encoded)
     return message

@@ -21,7 +21,7 @@ from road_seg_ros.stop import STOP_SIGNALS
 from road_seg_ros.transport import use_profile
 
 END_SIGNALS = (*STOP_SIGNALS, signal.SIGHUP)  # the last when the terminal is closed
-GRACE_S = 1.5  # from a signal to the end, whatever goes on; the promise is two seconds
+GRACE_S = 1.5  # from a signal to the end, native code or not; the promise is two seconds
 
 
 def main(args: list[str] | None = None) -> NoReturn:
@@ -81,7 +81,8 @@ def _end_on_signals() -> None:
     threading.Thread(target=end_after_grace, name='end_after_grace', daemon=True).start()
     # Python drops the exit, with a traceback, if a __del__ is running at that moment. What runs
     # then ends otherwise: _run asks whether it was told to stop, rclpy ends its spin by itself.
-    sys.unraisablehook = _report_unless_exit
+    # And where two signals come at once, it tells the second as an error.
+    sys.unraisablehook = _report_unless_told_to_stop
 
 
 def _told_to_stop() -> bool:
@@ -97,8 +98,8 @@ def _exit_once(*_: object) -> NoReturn:
     sys.exit(0)
 
 
-def _report_unless_exit(dropped: sys.UnraisableHookArgs) -> None:
-    if not isinstance(dropped.exc_value, SystemExit):
+def _report_unless_told_to_stop(dropped: sys.UnraisableHookArgs) -> None:
+    if not _told_to_stop():
         sys.__unraisablehook__(dropped)
 
 

@@ -6,14 +6,17 @@ An image goes: ImageInput -> LatestFrame -> inference thread -> RoadSegmenter ->
 
 from __future__ import annotations
 
+import atexit
+import re
 import sys
 import threading
 import time
 from collections.abc import Callable
-from functools import partial
-from typing import Any
+from dataclasses import dataclass
+from functools import partial, wraps
+from typing import TYPE_CHECKING, Any
 
-from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.impl.implementation_singleton import rclpy_implementation
@@ -32,11 +35,40 @@ from road_seg_ros.latest_frame import LatestFrame
 from road_seg_ros.outputs import Outputs
 from road_seg_ros.parameters import BY_NAME, LIVE, Settings
 
+if TYPE_CHECKING:  # with torch, which takes seconds
+    from road_seg_ros.segmenter import RoadSegmenter
+
 DIAGNOSTICS_PERIOD_S = 1.0
-SUPERVISION_PERIOD_S = 0.25  # how soon a change of publishers is followed
+SUPERVISION_PERIOD_S = 0.1  # how soon a change of publishers is followed
 ERRORS_IN_A_ROW = 5  # from which inference counts as broken
 JOIN_TIMEOUT_S = 1.0  # a node that is told to stop has two seconds
+EXIT_TIMEOUT_S = 10.0  # of a program that ends without destroying the node
 LOG_THROTTLE_S = 1.0
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What an image goes through, from one configure to the next cleanup."""
+
+    frames: LatestFrame[Any]
+    input: ImageInput
+    segmenter: RoadSegmenter
+    outputs: Outputs
+
+
+def _never_silent(transition: Callable[..., Any]) -> Callable[..., Any]:
+    """Log what a transition raises; rclpy swallows it."""
+
+    @wraps(transition)
+    def logged(self: RoadSegNode, state: LifecycleState) -> TransitionCallbackReturn:
+        try:
+            return transition(self, state)
+        except Exception as error:
+            text = f'{transition.__name__} failed: {type(error).__name__}: {error}'
+            self.get_logger().error(text)
+            return TransitionCallbackReturn.ERROR
+
+    return logged
 
 
 class RoadSegNode(LifecycleNode):
@@ -54,7 +86,8 @@ class RoadSegNode(LifecycleNode):
         self._active = False
         self._broken = False
         self._configure_problem = ''
-        self._segmenter = None
+        self._told = ''  # of trouble that still lasts
+        self._segmenter: RoadSegmenter | None = None
         self._input: ImageInput | None = None
         self._outputs: Outputs | None = None
         self._frames: LatestFrame[Any] = LatestFrame()
@@ -137,17 +170,26 @@ class RoadSegNode(LifecycleNode):
             self, settings.input_transport, settings.input_reliability, self._on_image
         )
         self._frames = LatestFrame()
-        self._thread = threading.Thread(target=self._run_inference, name='inference', daemon=True)
+        # Its own parts: configure makes new ones, and an old thread may still be at work.
+        parts = Parts(self._frames, self._input, self._segmenter, self._outputs)
+        self._thread = threading.Thread(
+            target=self._run_inference, args=[parts], name='inference', daemon=True
+        )
         self._thread.start()
+        # Python ends in an abort while native code runs in a thread.
+        atexit.register(self._release, EXIT_TIMEOUT_S)
         engine = self._segmenter.engine
         took = ', '.join(f'{stage} {s:.2f}' for stage, s in self._segmenter.start_s.items())
         self.get_logger().info(f'model ready; seconds: {took}')
         why = f' ({self._segmenter.why})' if self._segmenter.why else ''
+        if settings.threshold >= 0:
+            why += f', threshold set to {settings.threshold:.3f}'
         self.get_logger().info(
             f'{self._segmenter.info.describe()}; {engine.name} {engine.precision} on '
             f'{engine.device}{why}; waiting for {self._input.topic}'
         )
 
+    @_never_silent
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Answer images from now on."""
         result = super().on_activate(state)
@@ -157,6 +199,7 @@ class RoadSegNode(LifecycleNode):
         self._active = True
         return result
 
+    @_never_silent
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop answering; the model stays loaded."""
         self._active = False
@@ -165,38 +208,45 @@ class RoadSegNode(LifecycleNode):
             return TransitionCallbackReturn.ERROR
         return super().on_deactivate(state)
 
+    @_never_silent
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Free the model and close the topics."""
         self._release()
         self._health.begin_anew()  # nothing fails any more
         return super().on_cleanup(state)
 
+    @_never_silent
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Free everything, from any state."""
         self._release()
         return super().on_shutdown(state)
 
+    @_never_silent
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Free everything and go back to unconfigured, from where configure tries again."""
         self._release()
         self._broken = False
         return TransitionCallbackReturn.SUCCESS
 
-    def _release(self) -> None:
+    def _release(self, join_timeout_s: float = JOIN_TIMEOUT_S) -> None:
+        atexit.unregister(self._release)
         self._active = False
         self._health.images_dropped(self._frames.close())
-        if self._thread is not None:
-            self._thread.join(JOIN_TIMEOUT_S)  # closes the segmenter; one that hangs keeps it
-            self._thread = None
-        elif self._segmenter is not None:
-            self._segmenter.close()
-        self._segmenter = None
-        if self._input is not None:
-            self._input.close()
-            self._input = None
-        if self._outputs is not None:
-            self._outputs.close()
-            self._outputs = None
+        thread, segmenter, self._thread, self._segmenter = (
+            self._thread,
+            self._segmenter,
+            None,
+            None,
+        )
+        image_input, outputs, self._input, self._outputs = self._input, self._outputs, None, None
+        if thread is not None:
+            thread.join(join_timeout_s)  # closes the segmenter; one that hangs keeps it
+        elif segmenter is not None:
+            segmenter.close()
+        if image_input is not None:
+            image_input.close()
+        if outputs is not None:
+            outputs.close()
 
     # Images
 
@@ -206,20 +256,18 @@ class RoadSegNode(LifecycleNode):
         self._health.image_received(missed)
         self._health.images_dropped(self._frames.put(message))
 
-    def _run_inference(self) -> None:
-        # This thread's own: configure makes new ones.
-        frames, segmenter = self._frames, self._segmenter
-        while (message := frames.take()) is not None:
+    def _run_inference(self, parts: Parts) -> None:
+        while (message := parts.frames.take()) is not None:
             try:
-                self._answer(message, frames)
+                self._answer(message, parts)
             except Exception as error:
-                if self.context.ok() and self._active and not frames.closed:
+                if self.context.ok() and self._active and not parts.frames.closed:
                     self._inference_failed(error)
                 else:
                     self._health.images_dropped(1)
-        segmenter.close()  # here, where nothing else uses it
+        parts.segmenter.close()  # here, where nothing else uses it
 
-    def _answer(self, message: Any, frames: LatestFrame[Any]) -> None:
+    def _answer(self, message: Any, parts: Parts) -> None:
         settings = self._settings
         age_s = self._age_s(message)
         if age_s is not None and settings.max_image_age and age_s > settings.max_image_age:
@@ -228,25 +276,27 @@ class RoadSegNode(LifecycleNode):
             self._warn(f'dropped an image: {reason}')
             return
         try:
-            image = self._input.to_bgr(message)
+            image = parts.input.to_bgr(message)
         except ImageError as error:
-            reason = f'{self._input.topic}: {error} ({image_msgs.describe(message)})'
+            reason = f'{parts.input.topic}: {error} ({image_msgs.describe(message)})'
             self._health.image_rejected(reason)
             self._warn(f'rejected an image: {reason}')
             return
-        segmenter = self._segmenter
-        segmenter.threshold = self._threshold()
+        segmenter, outputs = parts.segmenter, parts.outputs
+        segmenter.threshold = self._threshold(segmenter)
         started = time.perf_counter()
-        outputs = self._outputs
         tint = None
         if outputs.wants_overlay():
             tint = Tint(settings.overlay_color, settings.overlay_alpha)
         result = segmenter.submit(image, outputs.wants_confidence(), tint)()
         inference_ms = 1e3 * (time.perf_counter() - started)
-        if frames.closed or not (self._active and self._enabled):  # meanwhile
+        if parts.frames.closed or not (self._active and self._enabled):  # meanwhile
             self._health.images_dropped(1)
             return
-        outputs.publish(result, message.header)
+        try:
+            outputs.publish(result, message.header)
+        except ImageError as error:
+            self._warn(f'no compressed overlay: {error}')
         age_s = self._age_s(message)
         self._health.mask_published(inference_ms, None if age_s is None else 1e3 * age_s)
 
@@ -257,9 +307,9 @@ class RoadSegNode(LifecycleNode):
         if in_a_row >= ERRORS_IN_A_ROW:
             self._broken = True  # the supervision timer takes the node to its error state
 
-    def _threshold(self) -> float:
+    def _threshold(self, segmenter: RoadSegmenter) -> float:
         threshold = self._settings.threshold
-        return self._segmenter.info.threshold if threshold < 0 else threshold
+        return segmenter.info.threshold if threshold < 0 else threshold
 
     def _age_s(self, message: Any) -> float | None:
         """Return now - stamp in seconds, negative if it is to come; None without a stamp."""
@@ -315,7 +365,7 @@ class RoadSegNode(LifecycleNode):
                 'engine': engine.name,
                 'precision': engine.precision,
                 'model': self._segmenter.info.describe(),
-                'threshold': f'{self._threshold():.3f}',
+                'threshold': f'{self._threshold(self._segmenter):.3f}',
             }
         situation = Situation(
             lifecycle_state=self._state_machine.current_state[1],
@@ -325,9 +375,19 @@ class RoadSegNode(LifecycleNode):
             configure_problem=self._configure_problem,
         )
         level, message = self._health.status(situation)
+        self._tell(level, message)
         stamp = self.get_clock().now().to_msg()
         name, report = self.get_fully_qualified_name(), Report(message, values)
         self._diagnostics.publish(write_report(stamp, name, hardware_id, level, report))
+
+    def _tell(self, level: bytes, message: str) -> None:
+        """Log once what the diagnostics warn of every second."""
+        trouble = ''
+        if self._active and level == DiagnosticStatus.WARN:
+            trouble = re.sub(r'\d+', '', message)  # how long it lasts is no other trouble
+            if trouble != self._told:
+                self.get_logger().warning(message)
+        self._told = trouble
 
     def _warn(self, text: str) -> None:
         self.get_logger().warning(text, **self._throttle)

@@ -11,9 +11,16 @@ from road_seg_ros import image_msgs
 from road_seg_ros.engines import Segmentation
 from road_seg_ros.pixels import class_confidence
 
+try:
+    from rclpy.event_handler import PublisherEventCallbacks
+except ImportError:  # Humble
+    from rclpy.qos_event import PublisherEventCallbacks
+
 NOT_DRIVABLE, DRIVABLE = 0, 255  # values of the mask
 
 IMAGE_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
+# rclpy does not guard them against their end in another thread of an executor.
+NO_EVENTS = PublisherEventCallbacks(use_default_callbacks=False)
 LATCHED_QOS = QoSProfile(
     depth=1,
     reliability=ReliabilityPolicy.RELIABLE,
@@ -26,16 +33,12 @@ class Outputs:
 
     def __init__(self, node: LifecycleNode) -> None:
         self._node = node
-        create = node.create_lifecycle_publisher
-        self._mask = create(Image, '~/mask', IMAGE_QOS)
-        self._overlay = create(Image, '~/overlay', IMAGE_QOS)
-        self._overlay_jpeg = create(CompressedImage, '~/overlay/compressed', IMAGE_QOS)
-        self._confidence = create(Image, '~/confidence', IMAGE_QOS)
-        self._class_confidence = create(Image, '~/class_confidence', IMAGE_QOS)
-        self._publishers = [
-            *(self._mask, self._confidence, self._class_confidence),
-            *(self._overlay, self._overlay_jpeg),
-        ]
+        self._publishers: list[LifecyclePublisher] = []
+        self._mask = self._create(Image, '~/mask', IMAGE_QOS)
+        self._overlay = self._create(Image, '~/overlay', IMAGE_QOS)
+        self._overlay_jpeg = self._create(CompressedImage, '~/overlay/compressed', IMAGE_QOS)
+        self._confidence = self._create(Image, '~/confidence', IMAGE_QOS)
+        self._class_confidence = self._create(Image, '~/class_confidence', IMAGE_QOS)
         self._label_info = None
         try:
             from vision_msgs.msg import LabelInfo
@@ -43,8 +46,14 @@ class Outputs:
             reason = 'vision_msgs is not installed: no ~/label_info'
             node.get_logger().debug(reason, once=True)
         else:
-            self._label_info = create(LabelInfo, '~/label_info', LATCHED_QOS)
-            self._publishers.append(self._label_info)
+            self._label_info = self._create(LabelInfo, '~/label_info', LATCHED_QOS)
+
+    def _create(self, kind: type, topic: str, qos: QoSProfile) -> LifecyclePublisher:
+        publisher = self._node.create_lifecycle_publisher(
+            kind, topic, qos, event_callbacks=NO_EVENTS
+        )
+        self._publishers.append(publisher)
+        return publisher
 
     def publish_label_info(self) -> None:
         """Say what the values of the mask mean, once the node is active."""
@@ -72,7 +81,8 @@ class Outputs:
         """
         Publish the mask, and what else is in the result and somebody subscribes to.
 
-        header: the camera message's, passed on unchanged.
+        header: the camera message's, passed on unchanged. ImageError, after all others, if the
+        overlay does not fit into a JPEG.
         """
         self._mask.publish(image_msgs.to_image(result.mask, 'mono8', header))
         if result.confidence is not None:

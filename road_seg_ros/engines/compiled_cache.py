@@ -20,8 +20,14 @@ SUFFIX = '.compiled'
 
 
 def folder() -> Path:
-    """Return where entries are: road_seg_ros below $XDG_CACHE_HOME or ~/.cache."""
+    """
+    Return where entries are: road_seg_ros below $XDG_CACHE_HOME or ~/.cache.
+
+    OSError for a user without a home, whose ~ would be a folder of that name.
+    """
     base = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
+    if base.startswith('~'):
+        raise FileNotFoundError('this user has no home folder, and XDG_CACHE_HOME is not set')
     return Path(base) / PACKAGE
 
 
