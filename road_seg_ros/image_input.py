@@ -13,7 +13,7 @@ from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image
 
 from road_seg_ros.conversion import choose_conversion
-from road_seg_ros.graph_names import CAMERA_INPUT, node_of
+from road_seg_ros.graph_names import CAMERA_INPUT, COMPRESSED_IMAGE, node_of
 from road_seg_ros.image_msgs import compressed_to_bgr, image_to_bgr
 
 try:
@@ -213,8 +213,13 @@ def why_silent(
         )
     for publisher in publishers:
         if publisher.topic_type != type_name:
-            name = node_of(publisher)
-            return f'{name} publishes {topic} as {publisher.topic_type}, not {type_name}'
+            reason = f'{node_of(publisher)} publishes {topic} as {publisher.topic_type}'
+            if publisher.topic_type == COMPRESSED_IMAGE:
+                return (
+                    f'{reason}: set input_transport to compressed, and leave {COMPRESSED} out of '
+                    "the topic's name"
+                )
+            return f'{reason}, not {type_name}'
     return qos_conflict(topic, publishers, reliability) or (
         f'{topic} has {len(publishers)} publisher(s) but nothing arrives; is the camera running? '
         'Large best-effort images vanish on default transports: start the camera with the '

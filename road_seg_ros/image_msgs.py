@@ -22,6 +22,7 @@ from std_msgs.msg import Header
 from road_seg_ros.image_header import read_size
 
 JPEG_QUALITY = 80
+JPEG_LONGEST_SIDE = 65500  # of libjpeg
 # A PNG of some kilobytes can ask for gigabytes. No camera of a robot has more than this, and its
 # pixels take 192 MiB.
 MAX_PIXELS = 64 * 2**20
@@ -184,14 +185,12 @@ def to_jpeg(bgr: np.ndarray, header: Header) -> CompressedImage:
     """
     Return a CompressedImage (jpeg) of uint8 (H, W, 3) BGR pixels.
 
-    ImageError if they are more than a JPEG can have, 65500 a side.
+    ImageError if one side is longer than a JPEG may have.
     """
-    try:
-        done, encoded = cv2.imencode('.jpg', bgr, (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY))
-    except cv2.error:  # of OpenCV 4
-        done = False
-    if not done:
-        raise ImageError(f'{bgr.shape[1]}x{bgr.shape[0]} pixels do not fit into a JPEG')
+    height, width = bgr.shape[:2]
+    if max(height, width) > JPEG_LONGEST_SIDE:
+        raise ImageError(f'{width}x{height} pixels do not fit into a JPEG')
+    _, encoded = cv2.imencode('.jpg', bgr, (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY))
     message = CompressedImage(header=header, format='bgr8; jpeg compressed bgr8')
     message.data = _byte_array(encoded)
     return message

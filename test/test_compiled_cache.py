@@ -55,6 +55,17 @@ def test_the_oldest_entries_go(folder: Path, monkeypatch: pytest.MonkeyPatch, ro
     assert compiled_cache.read('newest') == CONTENT
 
 
+def test_a_user_without_a_home_has_no_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv('XDG_CACHE_HOME')
+    monkeypatch.setattr(os.path, 'expanduser', lambda path: path)  # as without one
+    monkeypatch.chdir(tmp_path)
+    compiled_cache.write('key', CONTENT)
+    assert compiled_cache.read('key') is None
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_folder_that_cannot_be_written_is_no_error(folder: Path) -> None:
     folder.write_text('a file where the folder should be')
     compiled_cache.write('key', CONTENT)

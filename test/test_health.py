@@ -139,6 +139,35 @@ def test_rates_are_those_of_the_last_seconds(health: Health, clock: FakeClock) -
     assert health.values()['input rate (Hz)'] == '0.0'
 
 
+def test_a_rate_falls_as_soon_as_the_next_event_is_late(health: Health, clock: FakeClock) -> None:
+    for _ in range(30):
+        health.image_received()
+        clock.now += 0.1
+    clock.now += 1.9  # two seconds after the last of 2.9
+    assert health.values()['input rate (Hz)'] == f'{29 / 4.8:.1f}'
+
+
+def test_a_camera_slower_than_the_window_has_a_rate(health: Health, clock: FakeClock) -> None:
+    for _ in range(5):
+        health.image_received()
+        clock.now += 10.0
+        assert health.values()['input rate (Hz)'] == ('0.1' if health.received > 1 else '0.0')
+    clock.now += 10.1  # two of its periods after the last
+    assert health.values()['input rate (Hz)'] == '0.0'
+
+
+def test_a_new_beginning_forgets_rates_and_latencies(health: Health, clock: FakeClock) -> None:
+    for _ in range(10):
+        health.image_received()
+        health.mask_published(1000.0, 2000.0)
+        clock.now += 0.1
+    health.begin_anew()
+    values = health.values()
+    assert {values['input rate (Hz)'], values['output rate (Hz)']} == {'0.0'}
+    assert {values['inference median (ms)'], values['pipeline p95 (ms)']} == {''}
+    assert values['published'] == '10'
+
+
 def test_latencies_are_median_and_95th_percentile(health: Health) -> None:
     for value in range(1, 101):
         health.mask_published(float(value), 2.0 * value)

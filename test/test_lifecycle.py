@@ -19,7 +19,9 @@ from rclpy.parameter import Parameter
 from rosgraph_msgs.msg import Clock
 
 from road_seg_ros.engines import Engine, Segmentation, Wanted
+from road_seg_ros.latest_frame import LatestFrame
 from road_seg_ros.node import RoadSegNode
+from road_seg_ros.outputs import Outputs
 
 CONFIGURE = Transition.TRANSITION_CONFIGURE
 CLEANUP = Transition.TRANSITION_CLEANUP
@@ -57,6 +59,82 @@ def test_every_transition_from_every_state(client: Client, tiny_model: Path, sta
             end = LEADS_TO.get((state, transition))
             assert client.change_state(transition) == (end is not None)
             assert client.state() == (end or state)
+
+
+def test_no_event_is_left_that_could_end_an_executor_with_several_threads(
+    context: None, tiny_model: Path
+) -> None:
+    """Only what ends while the node goes on: rclpy takes no events of it into a wait set."""
+    with running_node(model_path=str(tiny_model), engine='torch') as node:
+        ending = [node._input._subscription, *node._outputs._publishers]
+        assert len(ending) >= 6
+        assert [handler for entity in ending for handler in entity.event_handlers] == []
+
+
+@pytest.mark.parametrize(
+    ('owner', 'method', 'transition'),
+    [
+        (Outputs, 'publish_label_info', ACTIVATE),
+        (LatestFrame, 'clear', DEACTIVATE),
+        (Outputs, 'close', CLEANUP),
+    ],
+)
+def test_what_a_transition_raises_is_on_the_log(
+    client: Client,
+    tiny_model: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture,
+    owner: type,
+    method: str,
+    transition: int,
+) -> None:
+    def explode(_: object) -> None:
+        raise RuntimeError('it exploded')
+
+    with running_node(start=False, model_path=str(tiny_model), engine='torch'):
+        before = {ACTIVATE: 'inactive', DEACTIVATE: 'active', CLEANUP: 'inactive'}[transition]
+        for step in WAY_TO[before]:
+            assert client.change_state(step)
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, method, explode)
+            assert not client.change_state(transition)
+        name = {ACTIVATE: 'activate', DEACTIVATE: 'deactivate', CLEANUP: 'cleanup'}[transition]
+        assert f'on_{name} failed: RuntimeError: it exploded' in capfd.readouterr().err
+
+
+def test_an_image_of_the_last_activation_does_not_meet_the_parts_of_this_one(
+    client: Client, tiny_model: Path, image: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held, go_on = threading.Event(), threading.Event()
+    used = []
+
+    def hold(engine: Engine, pixels: np.ndarray, wanted: Wanted) -> object:
+        used.append(threading.current_thread())
+        return engine.submit(pixels, wanted)
+
+    with running_node(model_path=str(tiny_model), engine='torch') as node:
+        client.wait_until_matched()
+        convert = node._input._to_bgr
+
+        def convert_slowly(message: object) -> np.ndarray:
+            held.set()
+            assert go_on.wait(30.0)
+            return convert(message)
+
+        monkeypatch.setattr(node._input, '_to_bgr', convert_slowly)
+        old = node._thread
+        client.send(image)
+        assert held.wait(30.0)
+        for transition in (DEACTIVATE, CLEANUP, CONFIGURE, ACTIVATE):
+            assert client.change_state(transition)
+        ReplacedEngine(node._segmenter, hold)
+        go_on.set()
+        old.join(30.0)
+        masks = client.listen('mask')
+        client.wait_until_matched()
+        wait_for(lambda: client.send(image) and masks, 'a mask')
+        assert used and old not in used
+        assert node._health.errors == 0
 
 
 def test_a_node_in_another_program_starts_itself_when_it_is_spun(

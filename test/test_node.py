@@ -288,24 +288,31 @@ def test_a_best_effort_publisher_beside_a_reliable_one_is_heard(
         wait_for(lambda p=publisher, m=message: p.publish(m) or masks, 'a mask')
 
 
+@pytest.mark.parametrize('stamp_s', [None, 0.0])
 def test_no_image_is_lost_or_answered_twice_while_the_reliability_changes(
-    node: RoadSegNode, client: Client, image: np.ndarray
+    node: RoadSegNode, client: Client, image: np.ndarray, stamp_s: float | None
 ) -> None:
     small = image[:32, :32]
-    seen = []
+    seen, sent = [], []
     answer = node._input._callback
 
     def note(message: Image, missed: int) -> None:
-        seen.append(message.header.stamp)
+        seen.append(message.header.frame_id)
         answer(message, missed)
 
+    def send() -> None:
+        sent.append(f'image {len(sent)}')
+        client.send(small, stamp_s, sent[-1])
+
     node._input._callback = note
-    sent = [client.send(small)]
+    send()
     wait_for(lambda: seen, 'the first image')
+    if stamp_s is not None and node._input._last_publisher is None:
+        pytest.skip('before Kilted, images without a stamp cannot be told from one another')
 
     def send_until(reliability: ReliabilityPolicy) -> None:
         def follows() -> bool:
-            sent.append(client.send(small))
+            send()
             time.sleep(0.02)
             return (
                 node._input._subscription.qos_profile.reliability == reliability
@@ -365,6 +372,38 @@ def test_a_forced_conflict_is_explained(context: None, tiny_model: Path) -> None
         client.close()
 
 
+def test_the_log_says_once_why_no_mask_comes_out(
+    node: RoadSegNode, client: Client, image: np.ndarray, capfd: pytest.CaptureFixture
+) -> None:
+    client.destroy_publisher(client.camera)
+    compressed = client.create_publisher(CompressedImage, '/camera/image_raw/compressed', RELIABLE)
+    reason = '/camera/image_raw/compressed is there: set input_transport to compressed'
+    for _ in range(3):
+        client.wait_for_status(reason)
+    client.destroy_publisher(compressed)
+    client.wait_for_status('start the camera')
+    client.camera = client.create_publisher(Image, '/camera/image_raw', RELIABLE)
+    masks = client.listen('mask')
+    wait_for(lambda: client.send(image) and masks, 'a mask')
+    client.wait_for_status('no image for')
+    log = capfd.readouterr().err
+    assert (
+        log.count(f'waiting for the first image: nobody publishes /camera/image_raw, but {reason}')
+        == 1
+    )
+    assert log.count('start the camera, or remap') == 1
+    assert log.count('no image for') == 1
+
+
+def test_the_start_line_names_a_threshold_that_was_set(
+    context: None, tiny_model: Path, capfd: pytest.CaptureFixture
+) -> None:
+    for threshold, is_named in ((-1.0, False), (0.25, True)):
+        with running_node(model_path=str(tiny_model), engine='torch', threshold=threshold):
+            pass
+        assert ('threshold set to 0.250' in capfd.readouterr().err) == is_named
+
+
 def test_the_log_names_the_publisher_of_a_conflict(context: None, tiny_model: Path) -> None:
     client = Client(BEST_EFFORT)
     arguments = ('-p', f'model_path:={tiny_model}', '-p', 'input_reliability:=reliable')
@@ -378,6 +417,20 @@ def test_the_log_names_the_publisher_of_a_conflict(context: None, tiny_model: Pa
         client.close()
     assert 'QoS conflict: /test_client offers' in output
     assert 'UNKNOWN' not in output
+
+
+def test_an_overlay_too_long_for_a_jpeg_costs_nothing_else(
+    node: RoadSegNode, client: Client, capfd: pytest.CaptureFixture
+) -> None:
+    masks, overlays = client.listen('mask'), client.listen('overlay')
+    compressed = client.listen('overlay/compressed', CompressedImage)
+    wide = np.zeros((1, 65501, 3), np.uint8)
+    for _ in range(6):  # five errors in a row would unload the model
+        mask = client.answer(masks, wide)
+        wait_for(lambda m=mask: overlays[-1:] and overlays[-1].header == m.header, 'the overlay')
+    assert (node._health.errors, compressed) == (0, [])
+    wait_for(lambda: node._health.published == 6, 'the count of masks')
+    assert '65501x1 pixels do not fit into a JPEG' in capfd.readouterr().err
 
 
 # Services, parameters, diagnostics
@@ -753,6 +806,44 @@ main.main()
 """
     result = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True)
     assert (result.returncode, result.stderr) == (0, '')
+
+
+def test_two_signals_at_once_are_one_end() -> None:
+    program = """
+import os, signal
+from road_seg_ros import main
+def run(args):
+    signals = {signal.SIGINT, signal.SIGTERM}
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    for number in signals:
+        os.kill(os.getpid(), number)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
+    signal.pause()
+main._run = run
+main.main()
+"""
+    result = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True)
+    assert (result.returncode, result.stderr) == (0, '')
+
+
+def test_a_program_that_ends_without_destroying_the_node_waits_for_its_thread(
+    tiny_model: Path,
+) -> None:
+    program = f"""
+import atexit, threading
+import rclpy
+from rclpy.parameter import Parameter
+from road_seg_ros.node import RoadSegNode
+atexit.register(lambda: print([thread.name for thread in threading.enumerate()]))
+rclpy.init()
+overrides = {{'model_path': '{tiny_model}', 'engine': 'torch', 'autostart': False}}
+node = RoadSegNode(parameter_overrides=[Parameter(k, value=v) for k, v in overrides.items()])
+assert node.start()
+assert 'inference' in [thread.name for thread in threading.enumerate()]
+rclpy.try_shutdown()
+"""
+    result = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True)
+    assert (result.returncode, result.stdout) == (0, "['MainThread']\n"), result
 
 
 @pytest.mark.parametrize('moment', ['rclpy.init', 'engines.preload', 'rclpy.task.Future.done'])
