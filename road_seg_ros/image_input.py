@@ -25,15 +25,14 @@ if TYPE_CHECKING:  # in another module after Kilted
     from rclpy.topic_endpoint_info import TopicEndpointInfo
 
 COMPRESSED = '/compressed'  # what image_transport adds to a topic
-NAME_UNKNOWN = '_NODE_NAME_UNKNOWN_'  # as rmw has it
 
 
 class ImageInput:
     """
     Subscribes to a camera; `callback` gets every message, once, and how many it missed before.
 
-    transport: raw or compressed. reliability: auto, reliable or best_effort. `match_publishers`
-    must be called now and then: with auto it follows the publishers, else it warns of a conflict.
+    transport: raw or compressed. reliability: auto, reliable or best_effort; with auto
+    `match_publishers` follows the publishers, and must be called now and then.
 
     A subscription cannot change its reliability, so another one takes over: the predecessor goes
     on until the successor has its first message, and nothing is lost between them.
@@ -65,7 +64,6 @@ class ImageInput:
         self._last_stamp: Any = None
         self._last_publisher: Any = None
         self._last_number: int | None = None  # as that publisher counts
-        self._conflict = ''  # with a publisher, as it was told
         self._name = topic  # the remapping rules are applied to it, and only once
         self._subscription = self._subscribe(matching_reliability(reliability, ()))
         self.topic: str = self._subscription.topic_name
@@ -79,11 +77,10 @@ class ImageInput:
         return self._to_bgr(message)
 
     def match_publishers(self) -> None:
-        """Subscribe anew if the publishers ask for another reliability, or warn of a conflict."""
+        """Subscribe anew if the publishers ask for another reliability."""
         if self._taken_over:
             self._destroy_predecessor()
         publishers = [p for p in self._publishers() if p.topic_type == self._type_name]
-        self._tell_conflict(publishers)
         wanted = matching_reliability(self._setting, publishers)
         # With nobody there the last answer stays: a camera that restarts finds it right.
         if not publishers or wanted == self._subscription.qos_profile.reliability:
@@ -141,18 +138,6 @@ class ImageInput:
         if None in (last, self._last_number, publisher) or publisher != self._last_publisher:
             return None
         return self._last_number - last
-
-    def _tell_conflict(self, publishers: Sequence[TopicEndpointInfo]) -> None:
-        """Warn, once, of a publisher that a fixed reliability does not match."""
-        if self._setting == 'auto':
-            return
-        reliability = self._subscription.qos_profile.reliability
-        conflict = qos_conflict(self.topic, publishers, reliability)
-        if NAME_UNKNOWN in conflict:  # discovery brings it a little later
-            return
-        if conflict and conflict != self._conflict:
-            self._node.get_logger().warning(conflict)
-        self._conflict = conflict
 
     def _destroy_predecessor(self) -> None:
         if self._predecessor is not None:
@@ -212,30 +197,22 @@ def why_silent(
             'the launch file) to its topic'
         )
     for publisher in publishers:
+        name, offered = node_of(publisher), publisher.qos_profile.reliability
         if publisher.topic_type != type_name:
-            reason = f'{node_of(publisher)} publishes {topic} as {publisher.topic_type}'
+            reason = f'{name} publishes {topic} as {publisher.topic_type}'
             if publisher.topic_type == COMPRESSED_IMAGE:
                 return (
                     f'{reason}: set input_transport to compressed, and leave {COMPRESSED} out of '
                     "the topic's name"
                 )
             return f'{reason}, not {type_name}'
-    return qos_conflict(topic, publishers, reliability) or (
+        if reliability == ReliabilityPolicy.RELIABLE and offered != ReliabilityPolicy.RELIABLE:
+            return (
+                f'QoS conflict: {name} offers {topic} best effort, this node asks for reliable; '
+                'set input_reliability to auto or best_effort'
+            )
+    return (
         f'{topic} has {len(publishers)} publisher(s) but nothing arrives; is the camera running? '
         'Large best-effort images vanish on default transports: start the camera with the '
         'profile config/fastdds.xml'
     )
-
-
-def qos_conflict(
-    topic: str, publishers: Sequence[TopicEndpointInfo], reliability: ReliabilityPolicy
-) -> str:
-    """Return which publisher a subscription's reliability excludes, '' if it excludes none."""
-    for publisher in publishers:
-        offered = publisher.qos_profile.reliability
-        if reliability == ReliabilityPolicy.RELIABLE and offered != ReliabilityPolicy.RELIABLE:
-            return (
-                f'QoS conflict: {node_of(publisher)} offers {topic} best effort, this node asks '
-                'for reliable; set input_reliability to auto or best_effort'
-            )
-    return ''
