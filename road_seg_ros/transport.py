@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from road_seg_ros.resources import find_resource
 
 PROFILE = 'config/fastdds.xml'
-OLD_VARIABLE, NEW_VARIABLE = 'FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE'
-PROFILE_VARIABLES = (OLD_VARIABLE, NEW_VARIABLE)
+PROFILE_VARIABLES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')
 CHOSEN_BY_USER = (*PROFILE_VARIABLES, 'FASTDDS_BUILTIN_TRANSPORTS')
 
 
@@ -31,11 +30,4 @@ def profile_environment(environment: Mapping[str, str]) -> dict[str, str]:
         return {}
     if profile is None or any(environment.get(name) for name in CHOSEN_BY_USER):
         return {}
-    match environment.get('ROS_DISTRO'):
-        case None | '':  # as with the wheels
-            names = PROFILE_VARIABLES
-        case 'humble' | 'iron' | 'jazzy':
-            names = (OLD_VARIABLE,)
-        case _:  # which warn of the old one
-            names = (NEW_VARIABLE,)
-    return {name: str(profile) for name in names}
+    return {name: str(profile) for name in PROFILE_VARIABLES}

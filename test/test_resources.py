@@ -10,13 +10,7 @@ import pytest
 from graph import ros, running_node
 
 from road_seg_ros.resources import find_resource
-from road_seg_ros.transport import (
-    CHOSEN_BY_USER,
-    NEW_VARIABLE,
-    OLD_VARIABLE,
-    PROFILE_VARIABLES,
-    profile_environment,
-)
+from road_seg_ros.transport import CHOSEN_BY_USER, PROFILE_VARIABLES, profile_environment
 
 
 @pytest.mark.parametrize(
@@ -34,14 +28,6 @@ def test_the_profile_is_offered_where_nothing_is_chosen() -> None:
     environment = profile_environment({})
     assert set(environment) == set(PROFILE_VARIABLES)
     assert {Path(value).name for value in environment.values()} == {'fastdds.xml'}
-
-
-@pytest.mark.parametrize(
-    ('distribution', 'name'),
-    [('humble', OLD_VARIABLE), ('jazzy', OLD_VARIABLE), ('kilted', NEW_VARIABLE)],
-)
-def test_a_distribution_gets_the_name_that_it_reads(distribution: str, name: str) -> None:
-    assert list(profile_environment({'ROS_DISTRO': distribution})) == [name]
 
 
 @pytest.mark.parametrize('name', CHOSEN_BY_USER)
