@@ -232,20 +232,18 @@ class RoadSegNode(LifecycleNode):
         atexit.unregister(self._release)
         self._active = False
         self._health.images_dropped(self._frames.close())
-        thread, segmenter, self._thread, self._segmenter = (
-            self._thread,
-            self._segmenter,
-            None,
-            None,
-        )
-        image_input, outputs, self._input, self._outputs = self._input, self._outputs, None, None
-        if thread is not None:
+        # Each is forgotten before it is closed: what raises then is not closed once more.
+        segmenter, self._segmenter = self._segmenter, None
+        if self._thread is not None:
+            thread, self._thread = self._thread, None
             thread.join(join_timeout_s)  # closes the segmenter; one that hangs keeps it
         elif segmenter is not None:
             segmenter.close()
-        if image_input is not None:
+        if self._input is not None:
+            image_input, self._input = self._input, None
             image_input.close()
-        if outputs is not None:
+        if self._outputs is not None:
+            outputs, self._outputs = self._outputs, None
             outputs.close()
 
     # Images
