@@ -13,6 +13,7 @@ import signal
 import statistics
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from training.callbacks import Average, Progress
 from training.config import TrainingConfig
 from training.kitti_road import find_pairs, split_fold
 from training.road_training import RoadTraining, TrainingError
+from training.run import Run
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = ROOT / 'training' / 'configs'
@@ -61,6 +63,7 @@ SMALL = (
     'many_shapes=false',
     'crop=1.0',
     'ema=0.0',
+    'fine_tuning=0',
     'synthetic=0',
     'imitation=0',
     'batch_size=6',
@@ -198,10 +201,11 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(
 
 
 @pytest.mark.usefixtures('no_gpu')
-def test_two_processes_train_as_one(kitti_like: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize('fine_tuning', [0, 0.5])
+def test_two_processes_train_as_one(kitti_like: Path, tmp_path: Path, fine_tuning: float) -> None:
     # A low rate: Adam makes much of gradients that differ in their last bits only.
     options = ('epochs=2', 'validate_every=1', 'dropout=0.0', 'ema=0.5', 'folds=6')
-    options += ('lr=5e-4', 'backbone_lr=5e-4')
+    options += ('lr=5e-4', 'backbone_lr=5e-4', f'fine_tuning={fine_tuning}')
     assert _train(kitti_like, tmp_path / 'one', *options) == 0
     recipe = str(CONFIGS / 'compact.yaml')
     arguments = ['--config', recipe, '--data', str(kitti_like), '--out', str(tmp_path / 'two')]
@@ -295,6 +299,151 @@ def test_cross_validation_is_one_command_and_goes_on_after_a_stop(
     assert 'already holds a run' in capsys.readouterr().err
     assert _train(kitti_like, tmp_path, *options, '--resume') == 0
     assert [model.read_bytes() for model in models] == before
+
+
+# Weather, other cameras' shapes and synthetic scenes before; four epochs of fine-tuning two.
+FINE_TUNED = (
+    *('epochs=6', 'validate_every=2', 'fine_tuning=0.34', 'augmentation=weather'),
+    *('many_shapes=true', 'synthetic=6', 'head=fc1024', 'dropout=0.3', 'ema=0.9'),
+)
+
+
+@pytest.fixture(scope='module')
+def fine_tuned(kitti_like: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp('fine_tuned')
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.cuda, 'device_count', lambda: 0)
+        assert _train(kitti_like, out, *FINE_TUNED) == 0
+    return out
+
+
+def test_fine_tuning_keeps_the_average_of_before_and_after(fine_tuned: Path) -> None:
+    paths = ['before_fine_tuning', 'fine_tuning/model', 'model']
+    (before, first), (tuned, second), (average, whole) = (
+        checkpoint.load(fine_tuned / f'{path}.safetensors') for path in paths
+    )
+    for name, weights in average.state_dict().items():
+        mean = (before.state_dict()[name] + tuned.state_dict()[name]) / 2
+        torch.testing.assert_close(weights, mean, atol=1e-6, rtol=1e-3)  # float16 in the file
+        if name.endswith('weight'):
+            assert not torch.equal(before.state_dict()[name], tuned.state_dict()[name]), name
+    names = ('epochs', 'fine_tuning', 'synthetic', 'many_shapes', 'validate_every')
+    assert [[info.training[name] for name in names] for info in (first, second, whole)] == [
+        [4, 0.0, 6, True, 2], [2, 0.0, 0, False, 2], [6, 0.34, 6, True, 2],
+    ]  # fmt: skip
+    assert ['synthetic' in info.data for info in (first, second, whole)] == [True] * 3
+    assert '; 6 synthetic scenes' in first.data and '; 0 synthetic scenes' in second.data
+    assert whole.data == first.data and whole.seen == first.seen == second.seen
+    assert 'from before_fine_tuning.safetensors' in second.data
+    assert (first.metrics['epoch'], second.metrics['epoch']) == (4, 2)
+    assert len({info.metrics['max_f'] for info in (first, second, whole)}) == 3
+    assert whole.metrics['threshold'] == whole.threshold
+    assert [len(_losses(out)) for out in (fine_tuned, fine_tuned / 'fine_tuning')] == [4, 2]
+
+
+def test_evaluate_gives_the_score_of_a_fine_tuned_model(
+    fine_tuned: Path, kitti_like: Path, tmp_path: Path
+) -> None:
+    model, report = fine_tuned / 'model.safetensors', tmp_path / 'scores.json'
+    arguments = ['--model', str(model), '--data', str(kitti_like), '--json', str(report)]
+    arguments += ['--engine', 'torch', '--precision', 'fp32', '--validation-fold']
+    assert evaluate.main(arguments) == 0
+    urban = json.loads(report.read_text())['perspective']['urban']
+    measured = checkpoint.load_info(model).metrics
+    assert urban['max_f'] == pytest.approx(measured['max_f'], abs=0.3)
+    assert urban['iou'] == pytest.approx(measured['iou'], abs=0.5)
+    assert urban['ece'] == pytest.approx(measured['ece'], abs=0.5)
+
+
+def test_fine_tuning_sees_labelled_images_in_the_shape_of_the_input_alone(
+    kitti_like: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[int, int, tuple[int, ...]]] = []
+    step = RoadTraining.training_step
+
+    def watched(self: RoadTraining, batch: Any, index: int) -> torch.Tensor:
+        batches = self.trainer.num_training_batches
+        seen.append((self.settings.epochs, batches, tuple(batch[0].shape[2:])))
+        return step(self, batch, index)
+
+    monkeypatch.setattr(RoadTraining, 'training_step', watched)
+    assert _train(kitti_like, tmp_path, *FINE_TUNED) == 0
+    before = [one for one in seen if one[0] == 4]
+    after = [one for one in seen if one[0] == 2]
+    assert {batches for _, batches, _ in before} == {5}  # 24 + 6 images, 6 at a time
+    assert len({shape for _, _, shape in before}) > 1
+    assert {(batches, shape) for _, batches, shape in after} == {(4, (64, 192))}
+
+
+@pytest.mark.usefixtures('no_gpu')
+@pytest.mark.parametrize('killed_in', [3, 1, 0])  # epochs left
+def test_a_run_goes_on_with_its_fine_tuning(
+    fine_tuned: Path,
+    kitti_like: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys,
+    killed_in: int,
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    epochs, start = [], RoadTraining.on_train_epoch_start
+
+    def epoch_starts(self: RoadTraining) -> None:
+        epochs.append((self.settings.epochs, self.current_epoch))
+        if len(epochs) == 6 - killed_in:
+            raise Killed
+        start(self)
+
+    def average_starts(self: Run, models: Sequence[Path]) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        if killed_in:
+            patch.setattr(RoadTraining, 'on_train_epoch_start', epoch_starts)
+        else:
+            patch.setattr(Run, 'write_average', average_starts)
+        with pytest.raises(Killed):
+            _train(kitti_like, tmp_path, *FINE_TUNED)
+    assert not (tmp_path / 'model.safetensors').exists()
+    assert _train(kitti_like, tmp_path, *FINE_TUNED) == 2
+    assert 'already holds a run' in capsys.readouterr().err
+    if killed_in < 2:  # which only the first part had
+        assert _train(kitti_like, tmp_path, *FINE_TUNED, '--resume', 'synthetic=5') == 2
+        assert 'synthetic was 6 and is 5' in capsys.readouterr().err
+    for _ in range(2):  # the second time, nothing is left to do
+        assert _train(kitti_like, tmp_path, *FINE_TUNED, '--resume') == 0
+        ends = [checkpoint.load(out / 'model.safetensors') for out in (fine_tuned, tmp_path)]
+        assert ends[0][1].metrics == ends[1][1].metrics
+        for name, weights in ends[0][0].state_dict().items():
+            assert torch.equal(weights, ends[1][0].state_dict()[name]), name
+
+
+def test_cross_validation_fine_tunes_each_fold(kitti_like: Path, tmp_path: Path) -> None:
+    options = ('epochs=2', 'validate_every=2', 'fine_tuning=0.5', 'folds=2', 'fold=-1')
+    assert _train(kitti_like, tmp_path, *options) == 0
+    models = [tmp_path / f'fold{fold}' / 'model.safetensors' for fold in (0, 1)]
+    before = [model.read_bytes() for model in models]
+    for checkpoints in tmp_path.rglob('checkpoints'):
+        shutil.rmtree(checkpoints)  # to free space
+    assert len(json.loads((tmp_path / 'cross_validation.json').read_text())['folds']) == 2
+    assert _train(kitti_like, tmp_path, *options, '--resume') == 0
+    assert [model.read_bytes() for model in models] == before
+
+
+def test_without_validation_fine_tuning_trains_on_everything_too(
+    kitti_like: Path, tmp_path: Path
+) -> None:
+    options = ('epochs=2', 'fine_tuning=0.5', 'folds=0', 'fold=-1', 'threshold=0.4')
+    assert _train(kitti_like, tmp_path, *options, 'temperature=1.5') == 0
+    infos = [
+        checkpoint.load_info(out / 'model.safetensors')
+        for out in (tmp_path, tmp_path / 'fine_tuning')
+    ]
+    for info in infos:
+        assert (info.threshold, info.temperature, info.metrics) == (0.4, 1.5, {})
+        assert '30 images for training' in info.data
 
 
 def test_a_finished_run_without_its_model_is_told(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -113,3 +114,42 @@ def test_a_file_that_is_no_configuration_is_named(tmp_path: Path) -> None:
     (tmp_path / 'merged.yaml').write_text('<<: {epochs: 2, lr: 1e-3}\nepochs: 3\n')
     settings = config.read(tmp_path / 'merged.yaml')
     assert (settings.epochs, settings.lr) == (3, 1e-3)
+
+
+@pytest.mark.parametrize(
+    ('share', 'epochs', 'parts'),
+    [
+        (0, 100, [100]),
+        (0.2, 100, [80, 20]),
+        (0.2, 2, [2]),
+        (0.2, 3, [2, 1]),
+        (0.9, 2, [1, 1]),
+        (0.999, 1, [1]),
+    ],
+)
+def test_the_last_epochs_fine_tune(share: float, epochs: int, parts: list[int]) -> None:
+    settings = config.read(CONFIGS / 'kitti.yaml', [f'fine_tuning={share}', f'epochs={epochs}'])
+    assert [stage.epochs for stage in settings.stages] == parts
+    assert sum(parts) == epochs
+
+
+def test_only_fine_tuning_leaves_variety_out() -> None:
+    overrides = ['epochs=18', 'validate_every=6', 'fine_tuning=0.2', 'folds=5']
+    settings = config.read(CONFIGS / 'kitti.yaml', overrides)
+    before, after = settings.stages
+    names = ('epochs', 'synthetic', 'many_shapes', 'augmentation', 'validate_every')
+    assert [getattr(before, name) for name in names] == [14, 96, True, 'roads', 2]
+    assert [getattr(after, name) for name in names] == [4, 0, False, 'weather', 2]
+    assert (after.lr, after.input_size) == (settings.lr, settings.input_size)
+    camera = config.read(CONFIGS / 'kitti.yaml', [*overrides, 'augmentation=camera'])
+    assert camera.stages[1].augmentation == 'camera'
+
+
+def test_a_run_of_before_a_setting_existed_had_its_default() -> None:
+    settings = config.read(CONFIGS / 'seed.yaml')
+    before = dataclasses.asdict(settings)
+    del before['fine_tuning'], before['epochs']
+    settings.require_same_as({**before, 'epochs': 50, 'workers': 3})
+    changed = dataclasses.replace(settings, fine_tuning=0.5)
+    with pytest.raises(ConfigError, match='fine_tuning was 0.0 and is 0.5 now'):
+        changed.require_same_as(before)

@@ -13,6 +13,7 @@ import lightning
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback, TQDMProgressBar, WeightAveraging
+from lightning.pytorch.trainer.states import TrainerFn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from road_seg_ros import checkpoint
@@ -41,7 +42,7 @@ class Average(WeightAveraging):
 
 class SaveModel(Callback):
     """
-    Writes the model of every validated epoch over the one before; the last one stays.
+    Writes the model of every validation over the one before; the last one stays.
 
     origins: what tells the data and models of the run, which goes on with no others.
     """
@@ -63,11 +64,13 @@ class SaveModel(Callback):
         scores['ece'] = module.logit_counts.confidences(temperature).scores()['ece']
         for name, value in {**scores, 'temperature': temperature}.items():
             module.log(name, value, prog_bar=name == 'max_f', sync_dist=True)  # the same for all
+        fits = trainer.state.fn == TrainerFn.FITTING
+        epoch = {'epoch': trainer.current_epoch + 1} if fits else {}
         info = dataclasses.replace(
             self.info,
             temperature=temperature,
             threshold=scores['threshold'],
-            metrics={**scores, 'epoch': trainer.current_epoch + 1},
+            metrics={**scores, **epoch},
         )
         self._save(trainer, module, info)
 

@@ -94,6 +94,9 @@ class TrainingConfig:
     l2: NotNegative = 0.0  # times half the squared kernels of scores and upsampling (Adam)
     schedule: Annotated[str, one_of('constant', 'poly')] = 'poly'
     warmup_epochs: NotNegative = 0.0
+    # The last share of the epochs has the labelled images alone, in the input's own shape; the
+    # average of the weights before and after it is kept. 0: no fine-tuning.
+    fine_tuning: Annotated[float, BELOW_1] = 0.0
     # Of VGG's five, those that keep their start weights.
     frozen_blocks: Annotated[int, Rule('from 0 to 5', lambda value: 0 <= value <= 5)] = 0
     # Decay per step of the exponential moving average that is kept; 0: none.
@@ -117,6 +120,33 @@ class TrainingConfig:
         return InputSize(self.input_height, self.input_width, self.keep_aspect_ratio)
 
     @property
+    def stages(self) -> tuple[TrainingConfig, ...]:
+        """
+        The runs that this one consists of: one, or two where the last epochs are fine-tuning.
+
+        Each has a schedule of its own, and is validated after its last epoch.
+        """
+        last = min(round(self.fine_tuning * self.epochs), self.epochs - 1)
+        if last == 0:
+            return (self,)
+        parts = [
+            dataclasses.replace(
+                self,
+                epochs=epochs,
+                validate_every=math.gcd(epochs, self.validate_every),
+                fine_tuning=0.0,
+            )
+            for epochs in (self.epochs - last, last)
+        ]
+        parts[1] = dataclasses.replace(
+            parts[1],
+            synthetic=0,
+            many_shapes=False,
+            augmentation='weather' if self.augmentation == 'roads' else self.augmentation,
+        )
+        return tuple(parts)
+
+    @property
     def validation_folds(self) -> Sequence[int]:
         """The folds that validate, one after the other."""
         if not self.folds:
@@ -127,13 +157,16 @@ class TrainingConfig:
         """
         Refuse to go on with a run under other settings: they would be true of neither part.
 
-        before: the settings of that run. ConfigError names the first that differs.
+        before: the settings of that run; one that did not exist then had its default. ConfigError
+        names the first that differs.
         """
-        for name, now in dataclasses.asdict(self).items():
-            if now != before.get(name) and name != 'workers':
+        for field in dataclasses.fields(self):
+            now = getattr(self, field.name)
+            then = before.get(field.name, field.default)
+            if now != then and field.name != 'workers':
                 raise ConfigError(
-                    f'--resume goes on with the settings of the run; {name} was '
-                    f'{before.get(name)!r} and is {now!r} now'
+                    f'--resume goes on with the settings of the run; {field.name} was {then!r} '
+                    f'and is {now!r} now'
                 )
 
     def __post_init__(self) -> None:

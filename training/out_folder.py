@@ -22,6 +22,16 @@ def model_file(out: Path) -> Path:
     return out / 'model.safetensors'
 
 
+def model_before_fine_tuning(out: Path) -> Path:
+    """Return where the model is that a run fine-tunes; its `model_file` is of after that."""
+    return out / 'before_fine_tuning.safetensors'
+
+
+def fine_tuning_folder(out: Path) -> Path:
+    """Return where the fine-tuning of a run writes to."""
+    return out / 'fine_tuning'
+
+
 def last_checkpoint(out: Path) -> Path:
     """Return where a run's last checkpoint is, from which it goes on."""
     return out / 'checkpoints' / 'last.ckpt'

@@ -30,7 +30,8 @@ from training.kitti_road import find_pairs, read_all
 from training.process import Process
 from training.provenance import Files
 from training.road_training import Batch
-from training.train import USER_ERRORS, new_module, what_to_lower
+from training.run import new_module
+from training.train import USER_ERRORS, what_to_lower
 
 WARM_UP = 3  # batches
 ROUNDS = 10  # batches of each worker that are timed at least: they arrive in bursts

@@ -11,8 +11,10 @@ Train the network on KITTI Road and write a model file.
     torchrun --nproc-per-node 4 -m training.train ...                    # several GPUs
 
 DIR gets model.safetensors (the last epoch), csv/version_N/metrics.csv, curves.png, tensorboard/
-and checkpoints/last.ckpt, from which --resume continues; with cross-validation, one such folder
-for each fold, cross_validation.json and cross_validation.md.
+and checkpoints/last.ckpt, from which --resume continues. Where the last epochs fine-tune, all but
+the model are of the epochs before these; fine_tuning/ is such a folder too, and model.safetensors
+the average of its model and before_fine_tuning.safetensors. With cross-validation, there is one
+such folder for each fold, cross_validation.json and cross_validation.md.
 """
 
 from __future__ import annotations
@@ -22,45 +24,31 @@ import dataclasses
 import logging
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import lightning
-import torch
-from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
-from torch.utils.data import DataLoader
 
-from road_seg_ros import checkpoint
-from road_seg_ros.checkpoint import CheckpointError, ModelInfo
-from road_seg_ros.engines.torch_engine import RoadProbability
+from road_seg_ros.checkpoint import CheckpointError
 from road_seg_ros.engines.torch_errors import in_one_line, is_out_of_memory
-from road_seg_ros.fcn8 import FCN8
 from road_seg_ros.image_files import SourceError
-from training import command, config, cross_validation, provenance, run_checks, summary
-from training.backbone import NORMALIZATIONS, BackboneError, go_on_from, start_weights
-from training.callbacks import Average, Pictures, Progress, ResumeBatches, SaveModel
+from training import command, config, cross_validation, provenance, run_checks
+from training.backbone import BackboneError
 from training.config import ConfigError, TrainingConfig
-from training.dataset import (
-    Sample,
-    ValidationSet,
-    read_unlabelled,
-    render_synthetic,
-    training_loader,
-)
-from training.kitti_road import Pair, find_pairs, read_all, split_fold
+from training.dataset import Sample, read_unlabelled, render_synthetic
+from training.kitti_road import Pair, find_pairs, read_all
 from training.out_folder import (
+    fine_tuning_folder,
     finished_model,
-    forget_logs,
     last_checkpoint,
+    model_before_fine_tuning,
     model_file,
     owned,
 )
 from training.process import Process
 from training.provenance import Files
-from training.road_training import RoadTraining, TrainingError
-from training.whole_checkpoints import WholeCheckpoints
+from training.road_training import TrainingError
+from training.run import Run
 
 # What a user can fix; all are ValueErrors that say how.
 USER_ERRORS = (ConfigError, SourceError, BackboneError, CheckpointError, TrainingError)
@@ -98,9 +86,8 @@ def _train(settings: TrainingConfig, files: Files, pairs: Sequence[Pair], resume
         one = dataclasses.replace(settings, fold=fold)
         of_fold = dataclasses.replace(files, out=cross_validation.folder_of_fold(files.out, fold))
         goes_on = last_checkpoint(of_fold.out).is_file()
-        if not goes_on and (info := finished_model(of_fold.out)):  # somebody wanted the space
-            parts = split_fold(pairs, settings.folds, fold)
-            provenance.require_same_run(info, one, of_fold, *parts, len(others))
+        if not goes_on and finished_model(of_fold.out):  # somebody wanted the space
+            Run(one, of_fold, model_file(of_fold.out), samples, others).require_ended()
             continue
         with owned(of_fold.out):
             train_once(one, of_fold, samples, others, goes_on)
@@ -111,131 +98,29 @@ def _train(settings: TrainingConfig, files: Files, pairs: Sequence[Pair], resume
 def train_once(
     settings: TrainingConfig,
     files: Files,
-    samples: dict[Pair, Sample],
+    samples: Mapping[Pair, Sample],
     others: Sequence[Sample],
     resume: bool,
 ) -> None:
-    """Train on `others` and on all samples but those of the validation fold."""
-    lightning.seed_everything(settings.seed, workers=True, verbose=False)
-    torch.set_float32_matmul_precision('high')
-    process = Process.of_environment()
-
-    # Data
-    size = settings.input_size
-    train_pairs, val_pairs = list(samples), []
-    if settings.folds:
-        train_pairs, val_pairs = split_fold(train_pairs, settings.folds, settings.fold)
-    log.info('%d images train, %d validate', len(train_pairs), len(val_pairs))
-    if not val_pairs:
-        log.info(
-            'nothing validates: threshold %g and temperature %g are those of the settings',
-            settings.threshold,
-            settings.temperature,
-        )
-    train_loader = training_loader(
-        [*(samples[pair] for pair in train_pairs), *others], settings, process
-    )
-    mine = val_pairs[process.rank :: process.world_size]
-    val_loader = DataLoader(ValidationSet([samples[pair] for pair in mine], size))
-
-    # Network
-    module = new_module(settings, files)
-    info = ModelInfo(
-        module.network.architecture,
-        size,
-        NORMALIZATIONS[settings.backbone],
-        settings.threshold,
-        settings.temperature,
-        training=dataclasses.asdict(settings),
-        data=provenance.describe(settings, files, train_pairs, val_pairs, len(others)),
-        data_license=provenance.license_of(files, train_pairs),
-        seen=provenance.seen_by(settings, files, train_pairs),
-    )
-
-    # Loop
-    origins = provenance.origins(files, train_pairs, val_pairs)
-    checkpoint_every = min(settings.checkpoint_every, settings.epochs)
-    save = SaveModel(model_file(files.out), info, origins)
-    callbacks = [
-        ResumeBatches(train_loader.batch_sampler),
-        save,  # before EMA: it saves the averaged weights while they are in place
-        Pictures(),
-        # A GPU works on while nobody asks for the loss, of which the bar shows the value.
-        Progress(refresh_rate=10 if torch.cuda.is_available() else 1),
-        LearningRateMonitor('step'),
-        ModelCheckpoint(
-            files.out / 'checkpoints',
-            filename='last',
-            every_n_epochs=checkpoint_every,
-            enable_version_counter=False,
-            save_on_train_epoch_end=True,  # every epoch, not only those that validate
-        ),
-    ]
-    ema = Average(decay=settings.ema)
-    if settings.ema:
-        callbacks.append(ema)
-    trainer = lightning.Trainer(
-        default_root_dir=files.out,
-        **process.trainer_arguments(),
-        plugins=WholeCheckpoints(),
-        max_epochs=settings.epochs,
-        precision=settings.precision,
-        check_val_every_n_epoch=settings.validate_every,
-        num_sanity_val_steps=0,
-        log_every_n_steps=min(5, len(train_loader)),
-        use_distributed_sampler=False,
-        callbacks=callbacks,
-        logger=[
-            TensorBoardLogger(files.out, name='', version='tensorboard'),
-            # A new version_N each time, a resumed run's too.
-            CSVLogger(files.out, name='csv', flush_logs_every_n_steps=1),
-        ],
-    )
-    if not resume and process.rank == 0:
-        forget_logs(files.out)
-    try:
-        trainer.fit(
-            module,
-            train_loader,
-            val_loader if val_pairs else None,
-            ckpt_path=last_checkpoint(files.out) if resume else None,
-        )
-    except SystemExit as error:
-        if isinstance(error.__context__, KeyboardInterrupt):  # Lightning ends with status 1
-            raise KeyboardInterrupt from error
-        raise
-    if settings.epochs % checkpoint_every:
-        trainer.save_checkpoint(last_checkpoint(files.out))
-    if not val_pairs:
-        if settings.ema:
-            ema.on_train_end(trainer, module)  # once more: a finished run that is resumed has none
-        save.write(trainer, module)
-    if trainer.is_global_zero:
-        if not save.path.is_file():
-            raise ConfigError(
-                f'the run has ended, and its {save.path} is not there any more; put it back, or '
-                f'remove {last_checkpoint(files.out)} to train it anew'
-            )
-        try:
-            epochs = summary.read_epochs(files.out)
-            summary.plot(epochs, files.out / 'curves.png')
-            log.info('%s', summary.table(epochs))
-        except (ValueError, OSError) as error:
-            log.warning('no summary: %s', error)
-        log.info('%s: %s', save.path, save.describe())
-
-
-def new_module(settings: TrainingConfig, files: Files) -> RoadTraining:
-    """Return the network with the weights that it starts from, and its teacher."""
-    network = FCN8(settings.width, settings.head, dropout=settings.dropout)
-    if files.start is not None:
-        go_on_from(network, settings.backbone, files.start)
+    """Train on `others` and on all samples but those of the validation fold, and fine-tune."""
+    first, *fine_tuning = settings.stages
+    if not fine_tuning:
+        Run(first, files, model_file(files.out), samples, others).fit(resume)
+        return
+    before, folder = model_before_fine_tuning(files.out), fine_tuning_folder(files.out)
+    general = Run(first, files, before, samples, others)
+    goes_on = resume and last_checkpoint(folder).is_file()
+    if goes_on:
+        general.require_ended()
     else:
-        start_weights(
-            network, settings.backbone, files.backbone, settings.init_std, settings.skip_std
-        )
-    teacher = RoadProbability(*checkpoint.load(files.teacher)) if files.teacher else None
-    return RoadTraining(network, settings, teacher)
+        general.fit(resume)
+    log.info('fine-tuning: the labelled images alone, in the shape of the input')
+    tuned_files = dataclasses.replace(files, out=folder, start=str(before), backbone=None)
+    tuned = model_file(folder)
+    with owned(folder):
+        Run(fine_tuning[0], tuned_files, tuned, samples, ()).fit(goes_on)
+    log.info('the average of %s and %s', before, tuned)
+    Run(settings, files, model_file(files.out), samples, others).write_average([before, tuned])
 
 
 def main(arguments: list[str] | None = None) -> int:
