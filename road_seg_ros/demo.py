@@ -46,6 +46,13 @@ SYNTHETIC_FRAMES = 100
 LOOK_ROUND_S = 1.0  # for other nodes, before ours starts
 BYTES_AHEAD = 128 * 2**20  # 90 frames of KITTI
 ANSWER_TIMEOUT_S = 5.0  # for the last masks
+# What the node counts of images that no mask answers.
+LOST = {
+    'dropped': 'overtaken in the node',
+    'missed': 'never received',
+    'rejected': 'malformed',
+    'errors': 'failed',
+}
 
 
 @dataclass
@@ -57,23 +64,20 @@ class Report:
     model: str = ''
     frames: int = 0
     masks: int = 0
-    dropped_by_node: int = 0
-    rejected_by_node: int = 0
+    lost: dict[str, int] = field(default_factory=dict)  # what the node says, by its counters
     latency_ms: list[float] = field(default_factory=list)  # frame published -> mask received
 
     def rows(self) -> dict[str, str]:
         """Return the table for the terminal."""
         latency = self.latency_ms or [float('nan')]
+        why = [f'{count} {LOST[counter]}' for counter, count in self.lost.items() if count]
         return {
             'source': self.source,
             'model': self.model,
             'device': self.device,
             'frames in': str(self.frames),
             'masks out': str(self.masks),
-            'dropped': (
-                f'{self.frames - self.masks} ({self.dropped_by_node} overtaken in the node, '
-                f'{self.rejected_by_node} malformed)'
-            ),
+            'dropped': f'{self.frames - self.masks}' + (f' ({", ".join(why)})' if why else ''),
             'latency median': f'{np.percentile(latency, 50):.1f} ms',
             'latency p95': f'{np.percentile(latency, 95):.1f} ms',
         }
@@ -113,8 +117,7 @@ class DemoNode(Node):
 
     def complete_report(self) -> None:
         """Add to the report what the node says of itself."""
-        self._report.dropped_by_node = self.client.count('dropped')
-        self._report.rejected_by_node = self.client.count('rejected')
+        self._report.lost = {counter: self.client.count(counter) for counter in LOST}
         values = self.client.values
         if 'device' in values:  # not once it has unloaded the model
             parts = (values['device'], values['engine'], values['precision'])

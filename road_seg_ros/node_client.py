@@ -56,7 +56,7 @@ class NodeClient:
         return self.status.startswith('inactive') or without_model
 
     def count(self, counter: str) -> int:
-        """Return how far one of COUNTERS has come since the node was first heard."""
+        """Return how far a counter has come; one of COUNTERS, since the node was first heard."""
         return int(self.values.get(counter, 0)) - self._before.get(counter, 0)
 
     def refuse_company(self, camera_topic: str, expected: int = 1) -> None:

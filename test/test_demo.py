@@ -32,6 +32,14 @@ def _demo(*arguments: str, model: Path | str = '') -> subprocess.CompletedProces
     return subprocess.run(command, capture_output=True, text=True, timeout=120)
 
 
+def test_the_table_says_why_masks_are_missing() -> None:
+    counted = {'dropped': 2, 'missed': 1, 'rejected': 0, 'errors': 0}
+    report = demo.Report('somewhere', frames=10, masks=7, lost=counted)
+    assert report.rows()['dropped'] == '3 (2 overtaken in the node, 1 never received)'
+    whole = demo.Report('somewhere', frames=10, masks=10, lost=dict.fromkeys(counted, 0))
+    assert whole.rows()['dropped'] == '0'
+
+
 @pytest.fixture(scope='module')
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp('images')

@@ -98,6 +98,22 @@ def run(kitti_like: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+# Weather, other cameras' shapes and synthetic scenes before; four epochs of fine-tuning two.
+FINE_TUNED = (
+    *('epochs=6', 'validate_every=2', 'fine_tuning=0.34', 'augmentation=weather'),
+    *('many_shapes=true', 'synthetic=6', 'head=fc1024', 'dropout=0.3', 'ema=0.9'),
+)
+
+
+@pytest.fixture(scope='module')
+def fine_tuned(kitti_like: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp('fine_tuned')
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.cuda, 'device_count', lambda: 0)
+        assert _train(kitti_like, out, *FINE_TUNED) == 0
+    return out
+
+
 def test_training_learns_the_road(run: Path) -> None:
     losses = _losses(run)
     assert len(losses) == 12
@@ -118,10 +134,12 @@ def test_the_model_knows_where_it_comes_from(run: Path) -> None:
     assert info.metrics['threshold'] == info.threshold
 
 
+@pytest.mark.parametrize('kind', ['run', 'fine_tuned'])
 def test_evaluate_gives_the_score_that_training_measured(
-    run: Path, kitti_like: Path, tmp_path: Path
+    kind: str, kitti_like: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    model, report = run / 'model.safetensors', tmp_path / 'scores.json'
+    model = request.getfixturevalue(kind) / 'model.safetensors'
+    report = tmp_path / 'scores.json'
     arguments = ['--model', str(model), '--data', str(kitti_like), '--json', str(report)]
     arguments += ['--engine', 'torch', '--precision', 'fp32', '--validation-fold']
     assert evaluate.main(arguments) == 0
@@ -301,22 +319,6 @@ def test_cross_validation_is_one_command_and_goes_on_after_a_stop(
     assert [model.read_bytes() for model in models] == before
 
 
-# Weather, other cameras' shapes and synthetic scenes before; four epochs of fine-tuning two.
-FINE_TUNED = (
-    *('epochs=6', 'validate_every=2', 'fine_tuning=0.34', 'augmentation=weather'),
-    *('many_shapes=true', 'synthetic=6', 'head=fc1024', 'dropout=0.3', 'ema=0.9'),
-)
-
-
-@pytest.fixture(scope='module')
-def fine_tuned(kitti_like: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp('fine_tuned')
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch.cuda, 'device_count', lambda: 0)
-        assert _train(kitti_like, out, *FINE_TUNED) == 0
-    return out
-
-
 def test_fine_tuning_keeps_the_average_of_before_and_after(fine_tuned: Path) -> None:
     paths = ['before_fine_tuning', 'fine_tuning/model', 'model']
     (before, first), (tuned, second), (average, whole) = (
@@ -339,20 +341,6 @@ def test_fine_tuning_keeps_the_average_of_before_and_after(fine_tuned: Path) -> 
     assert len({info.metrics['max_f'] for info in (first, second, whole)}) == 3
     assert whole.metrics['threshold'] == whole.threshold
     assert [len(_losses(out)) for out in (fine_tuned, fine_tuned / 'fine_tuning')] == [4, 2]
-
-
-def test_evaluate_gives_the_score_of_a_fine_tuned_model(
-    fine_tuned: Path, kitti_like: Path, tmp_path: Path
-) -> None:
-    model, report = fine_tuned / 'model.safetensors', tmp_path / 'scores.json'
-    arguments = ['--model', str(model), '--data', str(kitti_like), '--json', str(report)]
-    arguments += ['--engine', 'torch', '--precision', 'fp32', '--validation-fold']
-    assert evaluate.main(arguments) == 0
-    urban = json.loads(report.read_text())['perspective']['urban']
-    measured = checkpoint.load_info(model).metrics
-    assert urban['max_f'] == pytest.approx(measured['max_f'], abs=0.3)
-    assert urban['iou'] == pytest.approx(measured['iou'], abs=0.5)
-    assert urban['ece'] == pytest.approx(measured['ece'], abs=0.5)
 
 
 def test_fine_tuning_sees_labelled_images_in_the_shape_of_the_input_alone(
