@@ -44,6 +44,7 @@ ERRORS_IN_A_ROW = 5  # from which inference counts as broken
 JOIN_TIMEOUT_S = 1.0  # a node that is told to stop has two seconds
 EXIT_TIMEOUT_S = 10.0  # of a program that ends without destroying the node
 LOG_THROTTLE_S = 1.0
+RIVAL_S = 30.0  # a node that was killed stays on the graph for 20 s with Fast DDS
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,7 @@ class RoadSegNode(LifecycleNode):
         self._broken = False
         self._configure_problem = ''
         self._told = ''  # of trouble that still lasts
+        self._unrivalled: float | None = time.monotonic()  # when last; None once told
         self._segmenter: RoadSegmenter | None = None
         self._input: ImageInput | None = None
         self._outputs: Outputs | None = None
@@ -374,6 +376,7 @@ class RoadSegNode(LifecycleNode):
         )
         level, message = self._health.status(situation)
         self._tell(level, message)
+        self._tell_of_rivals()
         stamp = self.get_clock().now().to_msg()
         name, report = self.get_fully_qualified_name(), Report(message, values)
         self._diagnostics.publish(write_report(stamp, name, hardware_id, level, report))
@@ -386,6 +389,19 @@ class RoadSegNode(LifecycleNode):
             if trouble != self._told:
                 self.get_logger().warning(message)
         self._told = trouble
+
+    def _tell_of_rivals(self) -> None:
+        """Log once that masks of another node mix with this one's."""
+        outputs, now = self._outputs, time.monotonic()
+        rivals = outputs.rivals() if outputs is not None and self._active else []
+        if not rivals:
+            self._unrivalled = now
+        elif self._unrivalled is not None and now - self._unrivalled > RIVAL_S:
+            self._unrivalled = None
+            self.get_logger().warning(
+                f'{", ".join(rivals)} publishes {self.resolve_topic_name("~/mask")} too: whoever '
+                'subscribes gets the masks of both; is this node running twice?'
+            )
 
     def _warn(self, text: str) -> None:
         self.get_logger().warning(text, **self._throttle)

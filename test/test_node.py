@@ -37,6 +37,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_srvs.srv import SetBool
 
 from road_seg_ros import checkpoint
+from road_seg_ros import node as node_module
 from road_seg_ros.engines import Engine
 from road_seg_ros.image_msgs import compressed_to_bgr, image_to_bgr, to_image, to_jpeg
 from road_seg_ros.node import RoadSegNode
@@ -1004,3 +1005,38 @@ def test_training_code_is_not_needed_by_the_node() -> None:
         'bad = {"torchvision", "lightning", "training"} & set(sys.modules); assert not bad, bad'
     )
     subprocess.run([sys.executable, '-c', code], check=True)
+
+
+def test_another_source_of_masks_is_told_once(
+    node: RoadSegNode,
+    client: Client,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture,
+) -> None:
+    monkeypatch.setattr(node_module, 'RIVAL_S', 1.5)
+    words = 'publishes /road_seg/mask too'
+
+    def reports(count: int) -> None:
+        seen = len(client.statuses)
+        wait_for(lambda: len(client.statuses) >= seen + count, 'diagnostics')
+
+    reports(4)
+    log = capfd.readouterr().err
+    assert words not in log  # it is alone
+    for _ in range(2):  # and is told again if it comes back
+        publisher = client.create_publisher(Image, '/road_seg/mask', RELIABLE)
+        reports(1)
+        log = capfd.readouterr().err
+        assert words not in log  # not at once: one that was killed is still there for a while
+        reports(5)
+        log = capfd.readouterr().err
+        assert log.count(f'/test_client {words}') == log.count(words) == 1
+        client.destroy_publisher(publisher)
+        reports(2)
+
+
+def test_a_second_node_of_the_same_name_is_a_rival(node: RoadSegNode, tiny_model: Path) -> None:
+    assert node._outputs.rivals() == []
+    with node_process('-p', f'model_path:={tiny_model}', '-p', 'engine:=torch'):
+        wait_for(lambda: node._outputs.rivals() == ['/road_seg'], 'the rival')
+    wait_for(lambda: node._outputs.rivals() == [], 'its end')
