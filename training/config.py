@@ -129,22 +129,18 @@ class TrainingConfig:
         last = min(round(self.fine_tuning * self.epochs), self.epochs - 1)
         if last == 0:
             return (self,)
-        parts = [
-            dataclasses.replace(
-                self,
-                epochs=epochs,
-                validate_every=math.gcd(epochs, self.validate_every),
-                fine_tuning=0.0,
+
+        def part(epochs: int, **changes: Any) -> TrainingConfig:
+            every = math.gcd(epochs, self.validate_every)
+            return dataclasses.replace(
+                self, epochs=epochs, validate_every=every, fine_tuning=0.0, **changes
             )
-            for epochs in (self.epochs - last, last)
-        ]
-        parts[1] = dataclasses.replace(
-            parts[1],
-            synthetic=0,
-            many_shapes=False,
-            augmentation='weather' if self.augmentation == 'roads' else self.augmentation,
+
+        looks = 'weather' if self.augmentation == 'roads' else self.augmentation
+        return (
+            part(self.epochs - last),
+            part(last, synthetic=0, many_shapes=False, augmentation=looks),
         )
-        return tuple(parts)
 
     @property
     def validation_folds(self) -> Sequence[int]:

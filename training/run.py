@@ -82,7 +82,8 @@ class Run:
         labelled = [self._samples[pair] for pair in self.training]
         train_loader = training_loader([*labelled, *self._others], settings, self._process)
         module = new_module(settings, files)
-        save = self._save_model(module.network)
+        origins = provenance.origins(files, self.training, self.validation)
+        save = SaveModel(self.model_path, self._info(module.network), origins)
         checkpoint_every = min(settings.checkpoint_every, settings.epochs)
         callbacks = [
             ResumeBatches(train_loader.batch_sampler),
@@ -142,7 +143,7 @@ class Run:
         """Write the average of the models, with threshold and temperature as `fit` has them."""
         network, _ = average([str(path) for path in models])
         module = RoadTraining(network, self.settings)
-        save = self._save_model(network)
+        save = SaveModel(self.model_path, self._info(network), origins={})  # nothing goes on
         trainer = self._trainer(
             callbacks=[save, TQDMProgressBar()], logger=False, enable_checkpointing=False
         )
@@ -168,9 +169,9 @@ class Run:
         samples = [self._samples[pair] for pair in mine]
         return DataLoader(ValidationSet(samples, self.settings.input_size))
 
-    def _save_model(self, network: FCN8) -> SaveModel:
+    def _info(self, network: FCN8) -> ModelInfo:
         settings, files = self.settings, self.files
-        info = ModelInfo(
+        return ModelInfo(
             network.architecture,
             settings.input_size,
             NORMALIZATIONS[settings.backbone],
@@ -183,8 +184,6 @@ class Run:
             data_license=provenance.license_of(files, self.training),
             seen=provenance.seen_by(settings, files, self.training),
         )
-        origins = provenance.origins(files, self.training, self.validation)
-        return SaveModel(self.model_path, info, origins)
 
     def _tell_end(self, save: SaveModel) -> None:
         out = self.files.out

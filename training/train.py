@@ -103,12 +103,13 @@ def train_once(
     resume: bool,
 ) -> None:
     """Train on `others` and on all samples but those of the validation fold, and fine-tune."""
-    first, *fine_tuning = settings.stages
-    if not fine_tuning:
-        Run(first, files, model_file(files.out), samples, others).fit(resume)
+    whole = Run(settings, files, model_file(files.out), samples, others)
+    if len(settings.stages) == 1:
+        whole.fit(resume)
         return
+    general_settings, tuned_settings = settings.stages
     before, folder = model_before_fine_tuning(files.out), fine_tuning_folder(files.out)
-    general = Run(first, files, before, samples, others)
+    general = Run(general_settings, files, before, samples, others)
     goes_on = resume and last_checkpoint(folder).is_file()
     if goes_on:
         general.require_ended()
@@ -118,9 +119,9 @@ def train_once(
     tuned_files = dataclasses.replace(files, out=folder, start=str(before), backbone=None)
     tuned = model_file(folder)
     with owned(folder):
-        Run(fine_tuning[0], tuned_files, tuned, samples, ()).fit(goes_on)
+        Run(tuned_settings, tuned_files, tuned, samples, ()).fit(goes_on)
     log.info('the average of %s and %s', before, tuned)
-    Run(settings, files, model_file(files.out), samples, others).write_average([before, tuned])
+    whole.write_average([before, tuned])
 
 
 def main(arguments: list[str] | None = None) -> int:
