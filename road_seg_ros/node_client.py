@@ -11,7 +11,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 
 from road_seg_ros.diagnostics import read_reports
-from road_seg_ros.graph_names import NODE
+from road_seg_ros.graph_names import NODE, other_publishers
 from road_seg_ros.node_process import NodeError
 
 RELIABLE = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
@@ -29,7 +29,7 @@ class NodeClient:
         self.values: dict[str, str] = {}  # of its diagnostics
         self._node = node
         self._outputs: list[str] = []
-        self._before: dict[str, int] = {}  # its counters when it was first heard
+        self._before: dict[str, str] = {}  # the same, when it was first heard
         node.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, RELIABLE)
 
     def listen(self, output: str, callback: Callable[[Any], None], raw: bool = False) -> None:
@@ -56,8 +56,8 @@ class NodeClient:
         return self.status.startswith('inactive') or without_model
 
     def count(self, counter: str) -> int:
-        """Return how far a counter has come; one of COUNTERS, since the node was first heard."""
-        return int(self.values.get(counter, 0)) - self._before.get(counter, 0)
+        """Return how far a counter has come since the node was first heard."""
+        return int(self.values.get(counter, 0)) - int(self._before.get(counter, 0))
 
     def refuse_company(self, camera_topic: str, expected: int = 1) -> None:
         """
@@ -66,12 +66,9 @@ class NodeClient:
         expected: how many such nodes may be there, 0 before ours was started.
         """
         fix = 'stop it, or set ROS_DOMAIN_ID to another number for this'
-        infos = self._node.get_publishers_info_by_topic(camera_topic)
-        others = [info.node_name for info in infos]
-        if self._node.get_name() in others:
-            others.remove(self._node.get_name())  # once: it may run twice
-        if others:
-            raise NodeError(f'{", ".join(others)} publishes {camera_topic} already; {fix}')
+        if others := other_publishers(self._node, camera_topic):
+            names = ', '.join(other.node_name for other in others)
+            raise NodeError(f'{names} publishes {camera_topic} already; {fix}')
         if self._node.count_publishers(f'{self.name}/mask') > expected:
             raise NodeError(f'another node publishes {self.name}/mask already; {fix}')
 
@@ -81,4 +78,4 @@ class NodeClient:
         self.heard += 1
         self.status, self.values = report.message, report.values
         if self.heard == 1:
-            self._before = {key: report.count(key) for key in COUNTERS}
+            self._before = report.values

@@ -9,7 +9,7 @@ from std_msgs.msg import Header
 
 from road_seg_ros import image_msgs
 from road_seg_ros.engines import Segmentation
-from road_seg_ros.graph_names import node_of
+from road_seg_ros.graph_names import node_of, other_publishers
 from road_seg_ros.pixels import class_confidence
 
 try:
@@ -72,12 +72,7 @@ class Outputs:
 
     def rivals(self) -> list[str]:
         """Return the names of the other nodes that publish masks on the same topic."""
-        publishers = self._node.get_publishers_info_by_topic('~/mask')
-        names = [node_of(publisher) for publisher in publishers]
-        own = self._node.get_fully_qualified_name()
-        if own in names:
-            names.remove(own)  # once: a rival may have the same name
-        return names
+        return [node_of(publisher) for publisher in other_publishers(self._node, '~/mask')]
 
     def wants_confidence(self) -> bool:
         """Whether somebody subscribes to the confidence, of road or of the mask's class."""
