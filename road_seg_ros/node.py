@@ -44,6 +44,7 @@ ERRORS_IN_A_ROW = 5  # from which inference counts as broken
 JOIN_TIMEOUT_S = 1.0  # a node that is told to stop has two seconds
 EXIT_TIMEOUT_S = 10.0  # of a program that ends without destroying the node
 LOG_THROTTLE_S = 1.0
+REPORTS_BEFORE_LOG = 2  # of the same trouble: Fast DDS may take seconds to find the camera
 RIVAL_S = 30.0  # a node that was killed stays on the graph for 20 s with Fast DDS
 
 
@@ -87,7 +88,8 @@ class RoadSegNode(LifecycleNode):
         self._active = False
         self._broken = False
         self._configure_problem = ''
-        self._told = ''  # of trouble that still lasts
+        self._trouble = ''  # of the last report
+        self._troubled_reports = 0  # in a row, with the same trouble
         self._unrivalled: float | None = time.monotonic()  # when last; None once told
         self._segmenter: RoadSegmenter | None = None
         self._input: ImageInput | None = None
@@ -382,13 +384,14 @@ class RoadSegNode(LifecycleNode):
         self._diagnostics.publish(write_report(stamp, name, hardware_id, level, report))
 
     def _tell(self, level: bytes, message: str) -> None:
-        """Log once what the diagnostics warn of every second."""
+        """Log once what the diagnostics warn of every second, unless it is soon over."""
         trouble = ''
         if self._active and level == DiagnosticStatus.WARN:
             trouble = re.sub(r'\d+', '', message)  # how long it lasts is no other trouble
-            if trouble != self._told:
-                self.get_logger().warning(message)
-        self._told = trouble
+        self._troubled_reports = self._troubled_reports + 1 if trouble == self._trouble else 1
+        self._trouble = trouble
+        if trouble and self._troubled_reports == REPORTS_BEFORE_LOG:
+            self.get_logger().warning(message)
 
     def _tell_of_rivals(self) -> None:
         """Log once that masks of another node mix with this one's."""

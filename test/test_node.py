@@ -382,11 +382,13 @@ def test_the_log_says_once_why_no_mask_comes_out(
     for _ in range(3):
         client.wait_for_status(reason)
     client.destroy_publisher(compressed)
-    client.wait_for_status('start the camera')
+    for _ in range(2):
+        client.wait_for_status('start the camera')
     client.camera = client.create_publisher(Image, '/camera/image_raw', RELIABLE)
     masks = client.listen('mask')
     wait_for(lambda: client.send(image) and masks, 'a mask')
-    client.wait_for_status('no image for')
+    for _ in range(2):
+        client.wait_for_status('no image for')
     log = capfd.readouterr().err
     assert (
         log.count(f'waiting for the first image: nobody publishes /camera/image_raw, but {reason}')
@@ -394,6 +396,21 @@ def test_the_log_says_once_why_no_mask_comes_out(
     )
     assert log.count('start the camera, or remap') == 1
     assert log.count('no image for') == 1
+
+
+def test_the_log_leaves_out_what_is_over_by_the_next_report(
+    node: RoadSegNode, client: Client, image: np.ndarray, capfd: pytest.CaptureFixture
+) -> None:
+    masks = client.listen('mask')
+    assert _set(client, no_image_timeout=1000.0).successful
+    client.wait_for_status('waiting for the first image')
+    capfd.readouterr()
+    assert _set(client, no_image_timeout=0.1).successful
+    client.wait_for_status('waiting for the first image: ')  # as if the camera was found only now
+    wait_for(lambda: client.send(image) and masks, 'a mask')
+    assert _set(client, no_image_timeout=1000.0).successful
+    client.wait_for_status('running')
+    assert 'waiting for the first image: ' not in capfd.readouterr().err
 
 
 def test_the_start_line_names_a_threshold_that_was_set(
