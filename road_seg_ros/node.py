@@ -44,7 +44,7 @@ ERRORS_IN_A_ROW = 5  # from which inference counts as broken
 JOIN_TIMEOUT_S = 1.0  # a node that is told to stop has two seconds
 EXIT_TIMEOUT_S = 10.0  # of a program that ends without destroying the node
 LOG_THROTTLE_S = 1.0
-REPORTS_BEFORE_LOG = 2  # of the same trouble: Fast DDS may take seconds to find the camera
+LOG_AT_REPORT = 2  # in a row of the same trouble: Fast DDS may take seconds to find the camera
 RIVAL_S = 30.0  # a node that was killed stays on the graph for 20 s with Fast DDS
 
 
@@ -390,7 +390,7 @@ class RoadSegNode(LifecycleNode):
             trouble = re.sub(r'\d+', '', message)  # how long it lasts is no other trouble
         self._troubled_reports = self._troubled_reports + 1 if trouble == self._trouble else 1
         self._trouble = trouble
-        if trouble and self._troubled_reports == REPORTS_BEFORE_LOG:
+        if trouble and self._troubled_reports == LOG_AT_REPORT:
             self.get_logger().warning(message)
 
     def _tell_of_rivals(self) -> None:
